@@ -1,0 +1,96 @@
+// Package runtime is what a drone asks of whatever runs backends. Grace
+// periods, probes, retries and leases are not a runtime's business, with one
+// exception: it puts the deadline of a start where the executioners see it
+// before anything runs.
+package runtime
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"plane"
+)
+
+var (
+	// ErrGone: nothing of that backend runs, and nothing is remembered of it.
+	ErrGone = errors.New("backend is gone")
+	// ErrDead: its deadline has passed; it must not start.
+	ErrDead = errors.New("deadline has passed")
+)
+
+// Unit is one backend to run.
+type Unit struct {
+	Backend    plane.BackendID
+	Key        plane.Key
+	Generation plane.Generation
+	Policy     plane.Policy
+	Epoch      int64
+	Deadline   plane.Instant // on the lease clock
+	Grace      time.Duration // of the soft stop before the deadline, see plane.MaxDeadlineGrace
+	Executable plane.Executable
+	Env        []string // complete, NAME=value, the last of a name counts
+	Port       int      // that it must listen on
+}
+
+// Found is a backend that a runtime runs or ran, whoever started it.
+type Found struct {
+	Backend plane.BackendID
+	Pid     int         // 0 if it isn't a process of this machine
+	Address string      // host:port
+	Exit    *plane.Exit // of one that ended and wasn't forgotten
+}
+
+// Runtime runs backends of one kind.
+type Runtime interface {
+	// Prepare fetches what Start needs. It may take long; the end of ctx aborts it.
+	Prepare(ctx context.Context, u Unit) error
+	// Start runs u and is idempotent on its backend id: if it runs already,
+	// that process is returned; if it ran and ended, one whose Wait returns.
+	// Errors that a person can mend say how. ErrDead if the deadline has passed.
+	Start(ctx context.Context, u Unit) (Process, error)
+	// Found lists everything of this drone that runs or waits to be forgotten.
+	Found(ctx context.Context) ([]Found, error)
+	// Attach gives the process of a Found. ErrGone if there is none.
+	Attach(ctx context.Context, id plane.BackendID) (Process, error)
+}
+
+// Process is one running backend. Its methods may be called at once and twice.
+type Process interface {
+	Address() string // host:port that the drone and, on one machine, proxies dial
+	Pid() int        // 0 if it isn't a process of this machine
+	// Stop sends SIGTERM (Soft) or makes it absent (Hard), descendants
+	// included. It doesn't wait for the end. ErrGone is no failure.
+	Stop(ctx context.Context, kind plane.StopKind) error
+	// Wait returns when nothing of the backend is left, by looking.
+	Wait(ctx context.Context) (plane.Exit, error)
+	// Forget drops what is kept of an ended backend, once its end is recorded.
+	Forget(ctx context.Context) error
+}
+
+// Meter is a power of processes: what they use.
+type Meter interface {
+	Usage(ctx context.Context) (Usage, error)
+}
+
+// Usage is what a backend has used and uses.
+type Usage struct {
+	CPU    time.Duration
+	Memory int64 // bytes
+}
+
+// Logger is a power of runtimes: kept output.
+type Logger interface {
+	// Output is the last tail lines (0 = all that is kept), oldest first; with
+	// follow, then what comes until the backend ends or ctx does. ErrGone.
+	Output(ctx context.Context, id plane.BackendID, tail int, follow bool) (io.ReadCloser, error)
+}
+
+// Listener is a power of processes: what they listen on.
+type Listener interface {
+	// Listening reports whether the backend's own processes own the socket
+	// that listens on its port, and whether one of its sockets listens on all
+	// interfaces. known is false where the system doesn't tell.
+	Listening(ctx context.Context) (owns, everywhere, known bool, err error)
+}

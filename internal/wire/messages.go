@@ -1,0 +1,403 @@
+package wire
+
+import (
+	"encoding/json"
+
+	"plane"
+)
+
+// Message is one of the types of this file.
+type Message interface{ kind() string }
+
+// Node is what every part says of itself first.
+type Node struct {
+	Protocol int               `json:"protocol"`
+	Version  string            `json:"version"`
+	Hash     string            `json:"hash"`
+	Name     plane.NodeName    `json:"name"`
+	Cluster  plane.ClusterName `json:"cluster"`
+}
+
+// Held is one backend of a drone's inventory.
+type Held struct {
+	Backend    plane.BackendID  `json:"backend"`
+	Key        plane.Key        `json:"key"`
+	Generation plane.Generation `json:"generation"`
+	Policy     plane.Policy     `json:"policy"`
+	Epoch      int64            `json:"epoch"`
+	State      plane.State      `json:"state"`
+	Spec       plane.Spec       `json:"spec"`
+}
+
+// DroneHello opens a drone's connection.
+type DroneHello struct {
+	Node
+	Pool      string           `json:"pool"`
+	BootID    string           `json:"boot_id"`
+	Warden    string           `json:"warden"` // instance of the warden
+	Agent     string           `json:"agent"`  // instance of the agent; a newer one supersedes
+	Runtimes  []string         `json:"runtimes"`
+	Commands  bool             `json:"commands"` // runs commands that callers name
+	Address   string           `json:"address"`  // of the gate; "" = proxies dial backends directly
+	SameHost  string           `json:"same_host"`
+	Attempt   int64            `json:"attempt"` // highest renewal number it has used
+	Epochs    *plane.Epochs    `json:"epochs"`  // those it resumes; nil = it never joined
+	Joins     bool             `json:"joins"`   // nothing of Epochs runs here any more: end them
+	Store     plane.StoreEpoch `json:"store"`   // highest it has seen
+	Inventory []Held           `json:"inventory"`
+}
+
+// DroneWelcome answers DroneHello.
+type DroneWelcome struct {
+	Controller plane.NodeName    `json:"controller"`
+	Version    string            `json:"version"`
+	Store      plane.StoreEpoch  `json:"store"`
+	Epochs     plane.Epochs      `json:"epochs"`      // current ones; those above the hello's mean that the older lapsed
+	Attempt    int64             `json:"attempt"`     // highest renewal number that the store knows: number on from here
+	LeaseClock bool              `json:"lease_clock"` // false: store and only drone share a kernel, suspend doesn't count
+	Kill       []plane.BackendID `json:"kill"`        // of the inventory: older than the store's, or not the store's at all
+}
+
+// Renew asks for the lease to be renewed. Every attempt has its own number.
+type Renew struct {
+	Number int64            `json:"number"`
+	Epochs plane.Epochs     `json:"epochs"`
+	Store  plane.StoreEpoch `json:"store"`
+}
+
+// Outcome of a renewal.
+type Outcome string
+
+// The outcomes; no answer is a fourth one.
+const (
+	RenewalOK         Outcome = "ok"
+	RenewalRefused    Outcome = "refused"    // epochs ended: Epochs are the current ones
+	RenewalSuperseded Outcome = "superseded" // a newer agent of this drone is connected
+)
+
+// Renewed answers Renew, after the commit.
+type Renewed struct {
+	Number  int64            `json:"number"`
+	Outcome Outcome          `json:"outcome"`
+	Epochs  plane.Epochs     `json:"epochs"`
+	Store   plane.StoreEpoch `json:"store"`
+}
+
+// Spawn tells a drone to run a backend. Acknowledged by Acted.
+type Spawn struct {
+	Action      string            `json:"action"`
+	Backend     plane.BackendID   `json:"backend"`
+	Key         plane.Key         `json:"key"`
+	Generation  plane.Generation  `json:"generation"`
+	Cluster     plane.ClusterName `json:"cluster"`
+	Grant       plane.Grant       `json:"grant"`
+	App         string            `json:"app,omitempty"`
+	Release     int64             `json:"release,omitempty"`
+	Spec        plane.Spec        `json:"spec"`
+	StaticToken string            `json:"static_token,omitempty"`
+}
+
+// Terminate tells a drone to make a backend absent. Acknowledged by Acted.
+type Terminate struct {
+	Action  string          `json:"action"`
+	Backend plane.BackendID `json:"backend"`
+	Policy  plane.Policy    `json:"policy"`
+	Kind    plane.StopKind  `json:"kind"`
+	Reason  plane.Reason    `json:"reason"`
+}
+
+// Acted acknowledges a Spawn or Terminate. A refused spawn has left a
+// tombstone: it will never start here.
+type Acted struct {
+	Action  string          `json:"action"`
+	Backend plane.BackendID `json:"backend"`
+	Refusal plane.Refusal   `json:"refusal,omitempty"`
+}
+
+// Status reports a state that a backend entered. Acknowledged by StatusDone;
+// Seq rises by one per drone and is kept over restarts of the agent.
+type Status struct {
+	Seq        int64            `json:"seq"`
+	Backend    plane.BackendID  `json:"backend"`
+	Generation plane.Generation `json:"generation"`
+	State      plane.State      `json:"state"`
+	AtMS       int64            `json:"at_ms"`
+}
+
+// Statuses are several reports at once, in order.
+type Statuses struct {
+	Reports []Status `json:"reports"`
+}
+
+// StatusDone acknowledges reports, after the commit. That of a terminated
+// backend comes after connected proxies have withdrawn its route, so that its
+// address may be used again.
+type StatusDone struct {
+	Seqs []int64 `json:"seqs"`
+}
+
+// IdleAsk asks the drone whether a backend that no proxy uses may stop. After
+// Yes the drone has already begun to stop it.
+type IdleAsk struct {
+	ID      int64           `json:"id"`
+	Backend plane.BackendID `json:"backend"`
+}
+
+// IdleAnswer answers IdleAsk; Why names what holds it awake.
+type IdleAnswer struct {
+	ID      int64           `json:"id"`
+	Backend plane.BackendID `json:"backend"`
+	Yes     bool            `json:"yes"`
+	Why     string          `json:"why,omitempty"`
+}
+
+// Usage is what one backend uses.
+type Usage struct {
+	Backend plane.BackendID `json:"backend"`
+	CPUMS   int64           `json:"cpu_ms"`
+	Memory  int64           `json:"memory_bytes"`
+	Holds   []Hold          `json:"holds,omitempty"`
+	Warning string          `json:"warning,omitempty"` // e.g. listens on all interfaces
+}
+
+// Hold is something that keeps a backend awake without a request.
+type Hold struct {
+	Name      string `json:"name"`
+	Reason    string `json:"reason,omitempty"`
+	SecondsTo int64  `json:"seconds_to"` // until it ends by itself
+}
+
+// Telemetry reports usage. It may be dropped.
+type Telemetry struct {
+	Backends []Usage `json:"backends"`
+}
+
+// LogsAsk asks for the last Tail bytes of a backend's output, and for what
+// follows if Follow.
+type LogsAsk struct {
+	ID      int64           `json:"id"`
+	Backend plane.BackendID `json:"backend"`
+	Tail    int64           `json:"tail"` // lines; 0 = all that is kept
+	Follow  bool            `json:"follow"`
+}
+
+// LogsStop ends the answer to a LogsAsk.
+type LogsStop struct {
+	ID int64 `json:"id"`
+}
+
+// LogsPart is a piece of output. EOF ends the answer.
+type LogsPart struct {
+	ID    int64  `json:"id"`
+	Data  []byte `json:"data,omitempty"`
+	EOF   bool   `json:"eof,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// ProxyHello opens a proxy's connection.
+type ProxyHello struct {
+	Node
+	Instance string `json:"instance"`
+	Open     []Use  `json:"open"` // what is open through it now, so that nothing in use is taken for idle
+}
+
+// TokenKey is a key that tokens are sealed with.
+type TokenKey struct {
+	Number   uint32 `json:"number"`
+	Secret   []byte `json:"secret"`
+	ActiveMS int64  `json:"active_ms"` // sealing begins then
+}
+
+// String hides the secret.
+func (TokenKey) String() string { return "***" }
+
+// ProxyWelcome answers ProxyHello.
+type ProxyWelcome struct {
+	Controller plane.NodeName   `json:"controller"`
+	Version    string           `json:"version"`
+	Store      plane.StoreEpoch `json:"store"`
+	Keys       []TokenKey       `json:"keys"`
+	OldestKey  uint32           `json:"oldest_key"` // tokens of lower numbers are refused
+	StaticKey  []byte           `json:"static_key"`
+	Dev        bool             `json:"dev"` // plane dev: unnamed app on KEY.CLUSTER, tokens on any host
+}
+
+// Keys replaces the keys of ProxyWelcome.
+type Keys struct {
+	Keys      []TokenKey `json:"keys"`
+	OldestKey uint32     `json:"oldest_key"`
+	StaticKey []byte     `json:"static_key"`
+}
+
+// KeysAsk asks for Keys, because a token names an unknown number.
+type KeysAsk struct{}
+
+// RouteAsk asks for a backend's route. Answered by RouteAnswer with that ID
+// now, and by RouteUpdate whenever it changes.
+type RouteAsk struct {
+	ID         int64           `json:"id"`
+	Backend    plane.BackendID `json:"backend,omitempty"`
+	StaticHash string          `json:"static_hash,omitempty"` // instead of Backend
+}
+
+// RouteAnswer answers RouteAsk. Route is nil for a backend unknown or ended.
+type RouteAnswer struct {
+	ID      int64           `json:"id"`
+	Backend plane.BackendID `json:"backend,omitempty"`
+	Route   *plane.Route    `json:"route"`
+	Error   *Error          `json:"error,omitempty"` // can't be answered now
+}
+
+// RouteUpdate tells of a route's change. A route whose status is ending takes
+// no new request; Terminated withdraws it and is acknowledged by RouteGone.
+type RouteUpdate struct {
+	Route plane.Route `json:"route"`
+}
+
+// RouteGone acknowledges a withdrawn route: nothing more is sent to its address.
+type RouteGone struct {
+	Backend plane.BackendID `json:"backend"`
+}
+
+// KeyAsk asks for the backend of a key URL, to be started if there is none.
+type KeyAsk struct {
+	ID        int64             `json:"id"`
+	Cluster   plane.ClusterName `json:"cluster"`
+	App       string            `json:"app"` // "" = unnamed
+	Name      string            `json:"name"`
+	NoStart   bool              `json:"no_start,omitempty"`
+	RequestID string            `json:"request_id,omitempty"`
+}
+
+// KeyAnswer answers KeyAsk.
+type KeyAnswer struct {
+	ID    int64        `json:"id"`
+	Key   plane.Key    `json:"key"`
+	Route *plane.Route `json:"route"`
+	Error *Error       `json:"error,omitempty"`
+}
+
+// Error is a plane.Error on the wire.
+type Error struct {
+	Kind    plane.Kind `json:"kind"`
+	Message string     `json:"message"`
+	Status  int        `json:"status,omitempty"`
+	RetryMS int64      `json:"retry_ms,omitempty"`
+	Output  string     `json:"output,omitempty"`
+}
+
+// Use is what one backend is used for through a proxy.
+type Use struct {
+	Backend  plane.BackendID `json:"backend"`
+	Plain    int             `json:"plain"`    // open requests of any kind that isn't upgraded
+	Upgraded int             `json:"upgraded"` // WebSockets and the like
+	Opened   int64           `json:"opened"`   // requests ever opened by this proxy instance
+}
+
+// Open is the number of open requests.
+func (u Use) Open() int { return u.Plain + u.Upgraded }
+
+// Activity reports changes of use. Later reports replace earlier ones.
+type Activity struct {
+	Uses []Use `json:"uses"`
+}
+
+// Quiesce asks a proxy to admit nothing more to an unused backend.
+type Quiesce struct {
+	ID      int64           `json:"id"`
+	Backend plane.BackendID `json:"backend"`
+	Opened  int64           `json:"opened"` // of the last report that the controller has; more = used since
+}
+
+// Quiesced answers Quiesce. After Idle the proxy holds new requests of that
+// backend until its route changes or Resume comes.
+type Quiesced struct {
+	ID      int64           `json:"id"`
+	Backend plane.BackendID `json:"backend"`
+	Idle    bool            `json:"idle"`
+}
+
+// Resume lets a quiesced backend be used again.
+type Resume struct {
+	Backend plane.BackendID `json:"backend"`
+}
+
+// Goodbye says why the sender ends the connection.
+type Goodbye struct {
+	Reason string `json:"reason"`
+}
+
+func (DroneHello) kind() string   { return "drone_hello" }
+func (DroneWelcome) kind() string { return "drone_welcome" }
+func (Renew) kind() string        { return "renew" }
+func (Renewed) kind() string      { return "renewed" }
+func (Spawn) kind() string        { return "spawn" }
+func (Terminate) kind() string    { return "terminate" }
+func (Acted) kind() string        { return "acted" }
+func (Statuses) kind() string     { return "statuses" }
+func (StatusDone) kind() string   { return "status_done" }
+func (IdleAsk) kind() string      { return "idle_ask" }
+func (IdleAnswer) kind() string   { return "idle_answer" }
+func (Telemetry) kind() string    { return "telemetry" }
+func (LogsAsk) kind() string      { return "logs_ask" }
+func (LogsStop) kind() string     { return "logs_stop" }
+func (LogsPart) kind() string     { return "logs_part" }
+func (ProxyHello) kind() string   { return "proxy_hello" }
+func (ProxyWelcome) kind() string { return "proxy_welcome" }
+func (Keys) kind() string         { return "keys" }
+func (KeysAsk) kind() string      { return "keys_ask" }
+func (RouteAsk) kind() string     { return "route_ask" }
+func (RouteAnswer) kind() string  { return "route_answer" }
+func (RouteUpdate) kind() string  { return "route_update" }
+func (RouteGone) kind() string    { return "route_gone" }
+func (KeyAsk) kind() string       { return "key_ask" }
+func (KeyAnswer) kind() string    { return "key_answer" }
+func (Activity) kind() string     { return "activity" }
+func (Quiesce) kind() string      { return "quiesce" }
+func (Quiesced) kind() string     { return "quiesced" }
+func (Resume) kind() string       { return "resume" }
+func (Goodbye) kind() string      { return "goodbye" }
+
+var decoders = map[string]func(json.RawMessage) (Message, error){}
+
+func register[M Message]() {
+	var zero M
+	decoders[zero.kind()] = func(raw json.RawMessage) (Message, error) {
+		var m M
+		err := json.Unmarshal(raw, &m)
+		return m, err
+	}
+}
+
+func init() {
+	register[DroneHello]()
+	register[DroneWelcome]()
+	register[Renew]()
+	register[Renewed]()
+	register[Spawn]()
+	register[Terminate]()
+	register[Acted]()
+	register[Statuses]()
+	register[StatusDone]()
+	register[IdleAsk]()
+	register[IdleAnswer]()
+	register[Telemetry]()
+	register[LogsAsk]()
+	register[LogsStop]()
+	register[LogsPart]()
+	register[ProxyHello]()
+	register[ProxyWelcome]()
+	register[Keys]()
+	register[KeysAsk]()
+	register[RouteAsk]()
+	register[RouteAnswer]()
+	register[RouteUpdate]()
+	register[RouteGone]()
+	register[KeyAsk]()
+	register[KeyAnswer]()
+	register[Activity]()
+	register[Quiesce]()
+	register[Quiesced]()
+	register[Resume]()
+	register[Goodbye]()
+}

@@ -1,0 +1,22 @@
+package plane
+
+// Route is what a proxy needs to know to reach a backend. It belongs to the
+// backend, not to a token.
+type Route struct {
+	Backend    BackendID        `json:"backend"`
+	Generation Generation       `json:"generation"`
+	KeyHash    string           `json:"key_hash"`
+	Cluster    ClusterName      `json:"cluster"`
+	Subdomain  string           `json:"subdomain,omitempty"`
+	StaticHash string           `json:"static_hash,omitempty"` // hex SHA-256 of its static token
+	Status     Status           `json:"status"`
+	Address    string           `json:"address,omitempty"` // once Ready
+	Revocation int64            `json:"revocation"`        // current number; tokens carry the one of their connect
+	Revoked    map[string]int64 `json:"revoked,omitempty"` // user → tokens of that user below this number are refused
+	Revision   int64            `json:"revision"`          // of the store; a lower one never replaces a higher one
+}
+
+// Allows reports whether a token's claims have not been revoked.
+func (r Route) Allows(c Claims) bool {
+	return c.Revocation >= r.Revoked[c.UserName()]
+}
