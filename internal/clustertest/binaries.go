@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"testing"
 )
 
 // Binaries are the programs under test.
@@ -43,7 +42,7 @@ var built = sync.OnceValues(func() (Binaries, error) {
 })
 
 // Build compiles the programs once per test process.
-func Build(t testing.TB) Binaries {
+func Build(t TB) Binaries {
 	t.Helper()
 	b, err := built()
 	if err != nil {

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -34,7 +34,7 @@ type Part struct {
 	Env  []string // beside the test's own
 	Dir  string   // working directory
 
-	t      testing.TB
+	t      TB
 	cmd    *exec.Cmd
 	exited chan struct{}
 
@@ -46,7 +46,7 @@ type Part struct {
 
 // Start runs the plane binary with args. It is killed, alone, at the end of
 // the test.
-func Start(t testing.TB, dir string, env []string, args ...string) *Part {
+func Start(t TB, dir string, env []string, args ...string) *Part {
 	t.Helper()
 	p := &Part{Args: args, Env: env, Dir: dir, t: t}
 	p.Restart()
@@ -199,7 +199,7 @@ type Dev struct {
 
 // StartDev runs `plane dev -- command` in a directory of the test, on ports
 // of its own, and waits until it serves.
-func StartDev(t testing.TB, flags []string, command ...string) *Dev {
+func StartDev(t TB, flags []string, command ...string) *Dev {
 	t.Helper()
 	d := &Dev{DataDir: filepath.Join(t.TempDir(), "data")}
 	args := append([]string{"dev", "--json", "--data-dir", d.DataDir, "--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0"}, flags...)
@@ -233,4 +233,41 @@ func hostPort(url string) string {
 		s = "127.0.0.1" + s[i:]
 	}
 	return s
+}
+
+// Backends are those that the API lists as not terminated.
+func (d *Dev) Backends() []Backend {
+	d.t.Helper()
+	return ListBackends(d.t, d.API)
+}
+
+// Backend is what the tests look at of a listed backend.
+type Backend struct {
+	BackendID  string `json:"backend_id"`
+	Generation int64  `json:"generation"`
+	Status     string `json:"status"`
+	Key        struct {
+		Name string `json:"name"`
+	} `json:"key"`
+}
+
+// ListBackends asks a controller for its backends that are not terminated.
+func ListBackends(t TB, api string) []Backend {
+	t.Helper()
+	resp, err := http.Get(api + "/ctrl/backends?limit=1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var page struct{ Backends []Backend }
+	if err := json.NewDecoder(resp.Body).Decode(&page); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("list backends: %s %v", resp.Status, err)
+	}
+	var live []Backend
+	for _, b := range page.Backends {
+		if b.Status != "terminated" {
+			live = append(live, b)
+		}
+	}
+	return live
 }
