@@ -26,7 +26,7 @@ func All(ctx context.Context, parts ...Part) error {
 	var wg sync.WaitGroup
 	for i, p := range parts {
 		wg.Go(func() {
-			defer stop() // also when p panics: the others get to leave in order
+			defer stop()
 			err := p.Run(ctx)
 			if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
 				return
