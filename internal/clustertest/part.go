@@ -271,3 +271,6 @@ func ListBackends(t TB, api string) []Backend {
 	}
 	return live
 }
+
+// LockHolder is the pid of the agent, warden or reaper.
+func (d *Dev) LockHolder(part string) int { return LockHolder(d.DataDir, part) }
