@@ -18,6 +18,7 @@ const (
 	pingTimeout    = 10 * time.Second
 	stateQueue     = 8192 // messages; a peer that lags further is cut off
 	telemetryQueue = 16   // messages; the oldest is dropped
+	bulkQueue      = 16   // messages; senders wait
 )
 
 // ErrClogged ends a connection whose peer doesn't read: its queue was full.
@@ -31,6 +32,7 @@ var ErrClosed = errors.New("connection closed")
 type Conn struct {
 	ws   *websocket.Conn
 	wake chan struct{} // capacity 1
+	bulk chan Message  // of SendBulk
 
 	mu        sync.Mutex // guards the fields below
 	queue     []Message
@@ -63,7 +65,7 @@ func Accept(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 
 func newConn(ws *websocket.Conn) *Conn {
 	ws.SetReadLimit(maxMessage)
-	return &Conn{ws: ws, wake: make(chan struct{}, 1)}
+	return &Conn{ws: ws, wake: make(chan struct{}, 1), bulk: make(chan Message, bulkQueue)}
 }
 
 // Write sends one message at once. Only before Run.
@@ -119,6 +121,18 @@ func (c *Conn) SendTelemetry(m Message) {
 	}
 	c.telemetry = append(c.telemetry, m)
 	c.signal()
+}
+
+// SendBulk queues m behind everything else and waits for room, until ctx is
+// done: for streams that may be longer than what the peer takes at once. ctx
+// must end with the connection.
+func (c *Conn) SendBulk(ctx context.Context, m Message) error {
+	select {
+	case c.bulk <- m:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (c *Conn) signal() {
@@ -218,6 +232,10 @@ func (c *Conn) write(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-c.wake:
+		case m := <-c.bulk:
+			if err := c.Write(ctx, m); err != nil {
+				return fmt.Errorf("write %s: %w", m.kind(), err)
+			}
 		}
 	}
 }
