@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 	"internal/drone/warden":        {".", "internal/drone/home", "internal/drone/leaseclock", "internal/drone/table"},
 	"internal/drone/reaper":        {".", "internal/drone/home", "internal/drone/leaseclock", "internal/drone/table", "internal/drone/warden"},
 	"internal/controller":          {".", "internal/store", "internal/wire", "internal/token"},
-	"internal/api":                 {".", "internal/controller", "internal/wire", "internal/token"},
+	"internal/api":                 {".", "internal/controller", "internal/store", "internal/wire", "internal/token"},
 	"internal/proxy":               {".", "internal/wire", "internal/token"},
 	"internal/run":                 {},
 	"client":                       {"."},
