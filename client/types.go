@@ -1,0 +1,208 @@
+package client
+
+import (
+	"encoding/json"
+	"time"
+
+	"plane"
+)
+
+// ConnectRequest asks for the backend of a key. Everything may be left out.
+type ConnectRequest struct {
+	Key           *plane.Key      `json:"key,omitempty"`          // nil = a random key
+	Spawn         *plane.Spec     `json:"spawn_config,omitempty"` // nil = only attach, or what App says
+	User          *string         `json:"user,omitempty"`
+	Auth          json.RawMessage `json:"auth,omitempty"` // a JSON object
+	App           string          `json:"app,omitempty"`
+	Wait          string          `json:"wait,omitempty"`                   // "ready" or ""
+	WaitSeconds   int             `json:"wait_seconds,omitempty"`           // 1 to 120
+	TokenLifetime int             `json:"token_lifetime_seconds,omitempty"` // 0 = as long as the backend lives
+	Port          string          `json:"port,omitempty"`
+}
+
+// ConnectResponse leads to the backend.
+type ConnectResponse struct {
+	BackendID   plane.BackendID  `json:"backend_id"`
+	Spawned     bool             `json:"spawned"`
+	Status      plane.Status     `json:"status"`
+	Token       string           `json:"token"`
+	URL         string           `json:"url"`
+	Subdomain   *string          `json:"subdomain"`
+	SecretToken *string          `json:"secret_token"`
+	StatusURL   string           `json:"status_url"`
+	Drone       *plane.NodeName  `json:"drone"` // nil unless spawned
+	Key         plane.Key        `json:"key"`
+	Generation  plane.Generation `json:"generation"`
+	URLs        URLs             `json:"urls"`
+	Expires     *int64           `json:"expires"` // Unix milliseconds; nil = as long as the backend lives
+}
+
+// URLs are the ways to a backend.
+type URLs struct {
+	Token string  `json:"token"`
+	Key   *string `json:"key"`
+}
+
+// StatusEntry is one status that a backend entered.
+type StatusEntry struct {
+	Status            plane.Status   `json:"status"`
+	TerminationReason plane.Reason   `json:"termination_reason,omitempty"`
+	TerminationKind   plane.StopKind `json:"termination_kind,omitempty"`
+	ExitError         *bool          `json:"exit_error,omitempty"` // of terminated
+	Time              int64          `json:"time"`                 // Unix milliseconds
+}
+
+// At is when the status was entered.
+func (e StatusEntry) At() time.Time { return time.UnixMilli(e.Time).UTC() }
+
+// Backend is one backend.
+type Backend struct {
+	BackendID   plane.BackendID   `json:"backend_id"`
+	Key         plane.Key         `json:"key"`
+	Generation  plane.Generation  `json:"generation"`
+	App         string            `json:"app"`
+	Release     int64             `json:"release"`
+	Cluster     plane.ClusterName `json:"cluster"`
+	Drone       plane.NodeName    `json:"drone"`
+	Status      plane.Status      `json:"status"`
+	Activity    string            `json:"activity"`
+	Since       int64             `json:"since"` // Unix milliseconds
+	Connections int               `json:"connections"`
+	Holds       []Hold            `json:"holds"`
+	CPUMS       int64             `json:"cpu_ms"`
+	MemoryBytes int64             `json:"memory_bytes"`
+	Exit        *Exit             `json:"exit"`
+}
+
+// Hold keeps a backend awake without a request.
+type Hold struct {
+	Name      string `json:"name"`
+	Reason    string `json:"reason,omitempty"`
+	SecondsTo int64  `json:"seconds_to"` // until it ends by itself
+}
+
+// Exit is how a backend ended.
+type Exit struct {
+	Code   *int         `json:"code"`
+	Signal *string      `json:"signal"`
+	OOM    bool         `json:"oom"`
+	Reason plane.Reason `json:"reason"`
+	Output string       `json:"output"`
+}
+
+// Filter chooses backends; zero fields choose all.
+type Filter struct {
+	Cluster   plane.ClusterName
+	Namespace *string
+	KeyPrefix string
+	App       *string
+	Status    plane.Status
+	Drone     plane.NodeName
+	Live      bool // only those not terminated
+}
+
+// ClusterState is the nodes of a cluster.
+type ClusterState struct {
+	Drones  []Drone `json:"drones"`
+	Proxies []Node  `json:"proxies"`
+}
+
+// Node is what all nodes have.
+type Node struct {
+	Name                   map[string]plane.NodeName `json:"name"` // {"Drone": …} or {"Proxy": …}
+	PlaneVersion           string                    `json:"plane_version"`
+	PlaneHash              string                    `json:"plane_hash"`
+	Controller             plane.NodeName            `json:"controller"`
+	ControllerHeartbeatAge int64                     `json:"controller_heartbeat_age"` // seconds
+}
+
+// NodeName is the name alone.
+func (n Node) NodeName() plane.NodeName {
+	for _, name := range n.Name {
+		return name
+	}
+	return ""
+}
+
+// Drone is a drone of a cluster.
+type Drone struct {
+	Ready            bool  `json:"ready"`
+	Draining         bool  `json:"draining"`
+	LastHeartbeatAge int64 `json:"last_heartbeat_age"` // seconds
+	BackendCount     int   `json:"backend_count"`
+	Node             Node  `json:"node"`
+}
+
+// Explanation says why a key's backend runs, or doesn't.
+type Explanation struct {
+	Key      plane.Key `json:"key"`
+	Now      *Now      `json:"now"`     // nil = nothing runs
+	History  []Past    `json:"history"` // newest first
+	Decision string    `json:"decision"`
+	Crash    *Crash    `json:"crash_loop"`
+	Events   []Event   `json:"events"` // newest first
+}
+
+// Now is the live backend of a key.
+type Now struct {
+	Backend   Backend `json:"backend"`
+	Plain     int     `json:"open_requests"`
+	Upgraded  int     `json:"open_upgraded"`
+	Holds     []Hold  `json:"holds"`
+	IdleAfter *int64  `json:"idle_after_seconds"`
+	IdleIn    *int64  `json:"idle_in_seconds"`
+	EndsIn    *int64  `json:"ends_in_seconds"`
+	Awake     string  `json:"awake"`
+}
+
+// Past is one generation of a key.
+type Past struct {
+	Backend    plane.BackendID  `json:"backend_id"`
+	Generation plane.Generation `json:"generation"`
+	Drone      plane.NodeName   `json:"drone"`
+	Status     plane.Status     `json:"status"`
+	CreatedAt  int64            `json:"created_at"`
+	EndedAt    *int64           `json:"ended_at"`
+	Reason     plane.Reason     `json:"reason"`
+	Actor      string           `json:"actor"`
+	Exit       *Exit            `json:"exit"`
+	Story      string           `json:"story"`
+}
+
+// Crash is a key's crash loop.
+type Crash struct {
+	Count   int    `json:"count"`
+	RetryIn int64  `json:"retry_in_seconds"`
+	Output  string `json:"output"`
+}
+
+// Event is one entry of the cluster's log.
+type Event struct {
+	Seq        int64            `json:"seq"`
+	Time       int64            `json:"time"` // Unix milliseconds
+	Kind       string           `json:"kind"`
+	Actor      string           `json:"actor"`
+	Key        *plane.Key       `json:"key,omitempty"`
+	BackendID  plane.BackendID  `json:"backend_id,omitempty"`
+	Generation plane.Generation `json:"generation,omitempty"`
+	Node       plane.NodeName   `json:"node,omitempty"`
+	RequestID  string           `json:"request_id,omitempty"`
+	Text       string           `json:"text"`
+}
+
+// APIKey lets a caller in. Secret is there only when it has just been made.
+type APIKey struct {
+	ID        string   `json:"id"`
+	Name      string   `json:"name"`
+	Grants    []string `json:"grants"`
+	CreatedAt int64    `json:"created_at"` // Unix milliseconds
+	Secret    string   `json:"secret,omitempty"`
+}
+
+// Controller is what a controller says of itself.
+type Controller struct {
+	Status         string            `json:"status"`
+	Version        string            `json:"version"`
+	Hash           string            `json:"hash"`
+	DefaultCluster plane.ClusterName `json:"default_cluster"`
+}
