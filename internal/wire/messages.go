@@ -208,9 +208,6 @@ type TokenKey struct {
 	ActiveMS int64  `json:"active_ms"` // sealing begins then
 }
 
-// String hides the secret.
-func (TokenKey) String() string { return "***" }
-
 // ProxyWelcome answers ProxyHello.
 type ProxyWelcome struct {
 	Controller plane.NodeName   `json:"controller"`
