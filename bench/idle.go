@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"plane/internal/clustertest"
+)
+
+const idleBackends = 500
+
+// benchIdle measures what Plane's own processes need for idle backends.
+func benchIdle(s *session) (string, error) {
+	d := s.dev()
+	echo := clustertest.Build(s).Echo
+	parts := []struct {
+		name string
+		pid  int
+	}{
+		{"plane dev (controller, proxy, agent)", d.Pid()},
+		{"warden", d.LockHolder("warden")},
+		{"reaper", d.LockHolder("reaper")},
+	}
+	type use struct{ pss, fds int }
+	measure := func() ([]use, error) {
+		var out []use
+		for _, p := range parts {
+			pss, err := pssKB(p.pid)
+			if err != nil {
+				return nil, err
+			}
+			fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.pid))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, use{pss, len(fds)})
+		}
+		return out, nil
+	}
+	before, err := measure()
+	if err != nil {
+		return "", err
+	}
+	var wg sync.WaitGroup
+	errs := make(chan error, idleBackends)
+	slots := make(chan struct{}, 8)
+	for i := range idleBackends {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			c, err := s.connect(d.API, fmt.Sprintf("idle-%d", i), echo)
+			if err == nil {
+				err = s.get(d.Proxy, c.URL)
+			}
+			if err != nil {
+				errs <- err
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return "", err
+	default:
+	}
+	s.client.CloseIdleConnections()
+	after, err := measure()
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "## Memory and descriptors of Plane with %d idle backends\n\n| | KB before | KB with | KB per backend | descriptors per backend |\n|---|---|---|---|---|\n", idleBackends)
+	var total float64
+	for i, p := range parts {
+		per := float64(after[i].pss-before[i].pss) / idleBackends
+		total += float64(after[i].pss) / idleBackends
+		fmt.Fprintf(&b, "| %s | %d | %d | %.1f | %.2f |\n", p.name, before[i].pss, after[i].pss, per, float64(after[i].fds-before[i].fds)/idleBackends)
+	}
+	fmt.Fprintf(&b, "\nAltogether %.0f KB per backend, base included (goal: ≤ 200).\n", total)
+	return b.String(), nil
+}
+
+// pssKB is a process's proportional share of memory.
+func pssKB(pid int) (int, error) {
+	data, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(pid), "smaps_rollup"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.SplitSeq(string(data), "\n") {
+		var kb int
+		if n, _ := fmt.Sscanf(line, "Pss: %d kB", &kb); n == 1 {
+			return kb, nil
+		}
+	}
+	return 0, fmt.Errorf("no Pss for %d", pid)
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"plane/internal/clustertest"
+)
+
+// benchRate starts new keys from several clients at once; a backend is
+// stopped as soon as it has answered.
+func benchRate(s *session) (string, error) {
+	d := s.dev()
+	echo := clustertest.Build(s).Echo
+	var b strings.Builder
+	b.WriteString("## Starts per second (connect, first byte, stop)\n\n| clients | starts/s | p50 ms | p99 ms | p99 / p50 |\n|---|---|---|---|---|\n")
+	for _, clients := range []int{1, 4, 16} {
+		const total = 800
+		var next atomic.Int64
+		var mu sync.Mutex
+		var all times
+		var failed error
+		var wg sync.WaitGroup
+		begin := time.Now()
+		for range clients {
+			wg.Go(func() {
+				for {
+					n := next.Add(1)
+					if n > total {
+						return
+					}
+					at := time.Now()
+					c, err := s.connect(d.API, fmt.Sprintf("rate-%d-%d", clients, n), echo)
+					if err == nil {
+						err = s.get(d.Proxy, c.URL)
+					}
+					took := time.Since(at)
+					if err == nil {
+						err = s.terminate(d.API, c.BackendID)
+					}
+					mu.Lock()
+					all = append(all, took)
+					if err != nil {
+						failed = err
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		took := time.Since(begin)
+		if failed != nil {
+			return "", failed
+		}
+		fmt.Fprintf(&b, "| %d | %.0f | %s | %s | %.1f |\n", clients, total/took.Seconds(), ms(all.at(.5)), ms(all.at(.99)), float64(all.at(.99))/float64(all.at(.5)))
+		if err := s.drained(d, 0); err != nil {
+			return "", err
+		}
+	}
+	b.WriteString("\nGoals: ≥ 300 starts/s at 4 and 16 clients, p99 ≤ 5 × p50.\n")
+	return b.String(), nil
+}
