@@ -1,0 +1,73 @@
+package main
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plane"
+	"plane/client"
+)
+
+func newListCommand() *cobra.Command {
+	var r remote
+	var f client.Filter
+	var namespace, app, cluster, status, drone string
+	var all bool
+	cmd := &cobra.Command{
+		Use:     "ls [KEY-PREFIX]",
+		Aliases: []string{"list"},
+		Short:   "List backends",
+		GroupID: groupUse,
+		Args:    args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			if len(given) == 1 {
+				f.KeyPrefix = given[0]
+			}
+			if cmd.Flags().Changed("namespace") {
+				f.Namespace = &namespace
+			}
+			if cmd.Flags().Changed("app") {
+				f.App = &app
+			}
+			f.Cluster, f.Status, f.Drone = plane.ClusterName(cluster), plane.Status(status), plane.NodeName(drone)
+			f.Live = !all && status == ""
+			return list(cmd, r, f)
+		},
+	}
+	r.bind(cmd.Flags())
+	flags := cmd.Flags()
+	flags.BoolVarP(&all, "all", "a", false, "also backends that have ended")
+	flags.StringVar(&cluster, "cluster", "", "only of this cluster")
+	flags.StringVar(&namespace, "namespace", "", "only of this namespace")
+	flags.StringVar(&app, "app", "", "only of this app")
+	flags.StringVar(&status, "status", "", "only with this status")
+	flags.StringVar(&drone, "drone", "", "only on this drone")
+	return cmd
+}
+
+func list(cmd *cobra.Command, r remote, f client.Filter) error {
+	c, err := r.client()
+	if err != nil {
+		return err
+	}
+	found := []client.Backend{}
+	for b, err := range c.Backends(cmd.Context(), f) {
+		if err != nil {
+			return err
+		}
+		found = append(found, b)
+	}
+	if r.json {
+		return printJSON(cmd.OutOrStdout(), map[string]any{"backends": found})
+	}
+	rows := [][]string{{"KEY", "STATUS", "SINCE", "CONNS", "CPU", "MEMORY", "DRONE", "BACKEND"}}
+	for _, b := range found {
+		rows = append(rows, []string{
+			b.Key.String(), string(b.Status), age(since(b.Since)), strconv.Itoa(b.Connections),
+			age(time.Duration(b.CPUMS) * time.Millisecond), bytesText(b.MemoryBytes), string(b.Drone), string(b.BackendID),
+		})
+	}
+	return table(cmd.OutOrStdout(), rows)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"plane"
+	"plane/client"
+)
+
+// Exit codes.
+const (
+	exitFailure     = 1 // also: not found
+	exitMisuse      = 2
+	exitInterrupted = 130
+)
+
+// misuse is a command line that can't be right.
+type misuse struct{ error }
+
+func misusef(format string, args ...any) error { return misuse{fmt.Errorf(format, args...)} }
+
+func (m misuse) Unwrap() error { return m.error }
+
+// worded is an error whose text is part of the command line's contract.
+type worded struct{ text string }
+
+func (w worded) Error() string { return w.text }
+
+// report tells people, or with --json programs, what went wrong.
+func report(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writer) int {
+	var bad misuse
+	var said worded
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &bad), strings.HasPrefix(err.Error(), "unknown command "):
+		_, _ = fmt.Fprintf(stderr, "plane: %s\nRun \"%s --help\" for usage.\n", strings.TrimSpace(err.Error()), cmd.CommandPath())
+		return exitMisuse
+	case errors.As(err, &said):
+		_, _ = fmt.Fprintln(stderr, said.text)
+		return exitFailure
+	}
+	if f := cmd.Flags().Lookup("json"); f != nil && f.Value.String() == "true" {
+		_ = json.NewEncoder(stderr).Encode(map[string]any{"error": errorObject(err)})
+		return exitFailure
+	}
+	_, _ = fmt.Fprintln(stderr, "plane: "+sentence(err))
+	return exitFailure
+}
+
+type errorJSON struct {
+	ID      string     `json:"id,omitempty"`
+	Kind    plane.Kind `json:"kind"`
+	Message string     `json:"message"`
+	Field   string     `json:"field,omitempty"`
+	Output  string     `json:"output,omitempty"`
+}
+
+func errorObject(err error) errorJSON {
+	var f *client.Failure
+	var e *plane.Error
+	switch {
+	case errors.As(err, &f):
+		return errorJSON{ID: f.ID, Kind: f.Err.Kind, Message: f.Err.Message, Field: f.Err.Field, Output: f.Err.Output}
+	case errors.As(err, &e):
+		return errorJSON{Kind: e.Kind, Message: e.Message, Field: e.Field, Output: e.Output}
+	}
+	return errorJSON{Kind: plane.Other, Message: sentence(err)}
+}
+
+// sentence says what went wrong and, where that is known, what helps.
+func sentence(err error) string {
+	var f *client.Failure
+	var e *plane.Error
+	var away *client.Unreachable
+	switch {
+	case errors.As(err, &f):
+		s := f.Err.Message
+		if f.Err.Output != "" {
+			s += "\nIts last output:\n" + indent(f.Err.Output)
+		}
+		if f.Err.Status >= 500 {
+			s += "\n(error id " + f.ID + " in the controller's log)"
+		}
+		return s
+	case errors.As(err, &e):
+		return e.Message
+	case errors.As(err, &away):
+		return err.Error() + "\nStart one with `plane dev -- COMMAND`, or name it with --controller or PLANE_CONTROLLER."
+	}
+	return err.Error()
+}
+
+func indent(s string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ")
+}
+
+// flagMisuse words pflag's errors and suggests the flag that was meant.
+func flagMisuse(cmd *cobra.Command, err error) error {
+	wrong, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !ok {
+		return misuse{err}
+	}
+	best, distance := "", len(wrong)/2+1
+	visit := func(f *pflag.Flag) {
+		if d := editDistance(wrong, f.Name); d < distance && !f.Hidden {
+			best, distance = f.Name, d
+		}
+	}
+	cmd.Flags().VisitAll(visit)
+	cmd.InheritedFlags().VisitAll(visit)
+	if best == "" {
+		return misuse{err}
+	}
+	return misusef("unknown flag: --%s; did you mean --%s?", wrong, best)
+}
+
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// group makes a command that only holds others. A wrong word below it is
+// misuse, with the right one suggested, not a silent help text.
+func group(cmd *cobra.Command, sub ...*cobra.Command) *cobra.Command {
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			_ = cmd.Help()
+			return misusef("%s needs a command", cmd.CommandPath())
+		}
+		if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
+			return misusef("unknown command %q for %q; did you mean %q?", args[0], cmd.CommandPath(), meant[0])
+		}
+		return misusef("unknown command %q for %q", args[0], cmd.CommandPath())
+	}
+	cmd.AddCommand(sub...)
+	return cmd
+}
+
+// args is cobra's check of positional arguments, with errors that are misuse.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		if err := check(cmd, given); err != nil {
+			return misuse{err}
+		}
+		return nil
+	}
+}

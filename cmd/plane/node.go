@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plane"
+	"plane/client"
+)
+
+func newNodeCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:     "node",
+		Short:   "List, drain and remove the machines of a cluster",
+		GroupID: groupUse,
+	},
+		newNodeListCommand(),
+		newDrainCommand("drain DRONE", "Keep new backends off a drone", "is draining", "was draining already", (*client.Client).Drain),
+		newDrainCommand("undrain DRONE", "Let new backends on a drone again", "takes backends again", "was not draining", (*client.Client).Undrain),
+		newNodeRemoveCommand(),
+	)
+}
+
+// clusterOf is the cluster that is named, or the controller's default.
+func clusterOf(ctx context.Context, c *client.Client, named string) (plane.ClusterName, error) {
+	if named != "" {
+		return plane.ClusterName(named), nil
+	}
+	about, err := c.About(ctx)
+	if err != nil {
+		return "", err
+	}
+	if about.DefaultCluster == "" {
+		return "", misusef("the controller has no default cluster; name one with --cluster")
+	}
+	return about.DefaultCluster, nil
+}
+
+func newNodeListCommand() *cobra.Command {
+	var r remote
+	var cluster string
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List the nodes that are connected",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := r.client()
+			if err != nil {
+				return err
+			}
+			name, err := clusterOf(cmd.Context(), c, cluster)
+			if err != nil {
+				return err
+			}
+			state, err := c.ClusterState(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
+			if r.json {
+				return printJSON(cmd.OutOrStdout(), state)
+			}
+			rows := [][]string{{"NODE", "KIND", "STATE", "BACKENDS", "HEARTBEAT", "VERSION"}}
+			for _, d := range state.Drones {
+				rows = append(rows, []string{
+					string(d.Node.NodeName()), "drone", droneState(d), strconv.Itoa(d.BackendCount),
+					age(time.Duration(d.LastHeartbeatAge)*time.Second) + " ago", d.Node.PlaneVersion,
+				})
+			}
+			for _, p := range state.Proxies {
+				rows = append(rows, []string{string(p.NodeName()), "proxy", "connected", "-", "-", p.PlaneVersion})
+			}
+			return table(cmd.OutOrStdout(), rows)
+		},
+	}
+	r.bind(cmd.Flags())
+	cmd.Flags().StringVar(&cluster, "cluster", "", "cluster (default: the controller's)")
+	return cmd
+}
+
+func droneState(d client.Drone) string {
+	states := []string{"not ready"}
+	if d.Ready {
+		states[0] = "ready"
+	}
+	if d.Draining {
+		states = append(states, "draining")
+	}
+	return strings.Join(states, ", ")
+}
+
+func newDrainCommand(use, short, done, already string, do func(*client.Client, context.Context, plane.ClusterName, plane.NodeName) (bool, error)) *cobra.Command {
+	var r remote
+	var cluster string
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			c, err := r.client()
+			if err != nil {
+				return err
+			}
+			name, err := clusterOf(cmd.Context(), c, cluster)
+			if err != nil {
+				return err
+			}
+			updated, err := do(c, cmd.Context(), name, plane.NodeName(given[0]))
+			if err != nil {
+				return err
+			}
+			if r.json {
+				return printJSON(cmd.OutOrStdout(), map[string]bool{"updated": updated})
+			}
+			word := done
+			if !updated {
+				word = already
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", given[0], word)
+			return err
+		},
+	}
+	r.bind(cmd.Flags())
+	cmd.Flags().StringVar(&cluster, "cluster", "", "cluster (default: the controller's)")
+	return cmd
+}
+
+func newNodeRemoveCommand() *cobra.Command {
+	var r remote
+	var cluster string
+	var how client.Removal
+	cmd := &cobra.Command{
+		Use:   "rm NODE",
+		Short: "Forget a drone or proxy",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			c, err := r.client()
+			if err != nil {
+				return err
+			}
+			name, err := clusterOf(cmd.Context(), c, cluster)
+			if err != nil {
+				return err
+			}
+			if err := c.RemoveNode(cmd.Context(), name, plane.NodeName(given[0]), how); err != nil {
+				return err
+			}
+			if r.json {
+				return printJSON(cmd.OutOrStdout(), map[string]string{"removed": given[0]})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s removed\n", given[0])
+			return err
+		},
+	}
+	r.bind(cmd.Flags())
+	cmd.Flags().StringVar(&cluster, "cluster", "", "cluster (default: the controller's)")
+	cmd.Flags().BoolVar(&how.Force, "force", false, "also with backends that may still run: a second copy of them may be started")
+	cmd.Flags().BoolVar(&how.Compromised, "compromised", false, "a proxy whose keys leaked: refuse all tokens made so far")
+	return cmd
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plane"
+	"plane/client"
+)
+
+func newStatusCommand() *cobra.Command {
+	var r remote
+	var t target
+	var follow bool
+	cmd := &cobra.Command{
+		Use:     "status KEY",
+		Short:   "Show a backend, or follow what becomes of it",
+		GroupID: groupUse,
+		Args:    t.check,
+		RunE: func(cmd *cobra.Command, given []string) error {
+			c, err := r.client()
+			if err != nil {
+				return err
+			}
+			id, err := t.latest(cmd.Context(), c, cmd, given)
+			if err != nil {
+				return err
+			}
+			if follow {
+				return followStatus(cmd, c, id, r.json)
+			}
+			b, err := c.Backend(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			if r.json {
+				return printJSON(cmd.OutOrStdout(), b)
+			}
+			return printBackend(cmd.OutOrStdout(), b)
+		},
+	}
+	r.bind(cmd.Flags())
+	t.bind(cmd.Flags())
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "print each status until it has ended")
+	return cmd
+}
+
+func followStatus(cmd *cobra.Command, c *client.Client, id plane.BackendID, asJSON bool) error {
+	if _, err := c.Status(cmd.Context(), id); err != nil { // a wrong id shows at once
+		return err
+	}
+	return c.Follow(cmd.Context(), id, "", func(e client.StatusEntry) error {
+		if asJSON {
+			return printLine(cmd.OutOrStdout(), e)
+		}
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s  %s%s\n", clock(e.Time), e.Status, inBrackets(entryNotes(e)))
+		return err
+	})
+}
+
+func entryNotes(e client.StatusEntry) []string {
+	var notes []string
+	if e.TerminationReason != "" {
+		notes = append(notes, string(e.TerminationReason))
+	}
+	if e.TerminationKind != "" {
+		notes = append(notes, string(e.TerminationKind))
+	}
+	if e.ExitError != nil && *e.ExitError {
+		notes = append(notes, "exited with an error")
+	}
+	return notes
+}
+
+func inBrackets(notes []string) string {
+	if len(notes) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(notes, ", ") + ")"
+}
+
+func printBackend(w io.Writer, b client.Backend) error {
+	tag := ""
+	if b.Key.Tag != "" {
+		tag = " (tag " + b.Key.Tag + ")"
+	}
+	err := card(w,
+		[2]string{"key", b.Key.String() + tag},
+		[2]string{"backend", string(b.BackendID)},
+		[2]string{"generation", strconv.FormatInt(int64(b.Generation), 10)},
+		[2]string{"status", fmt.Sprintf("%s, for %s", b.Status, age(since(b.Since)))},
+		[2]string{"app", b.App},
+		[2]string{"cluster", string(b.Cluster)},
+		[2]string{"drone", string(b.Drone)},
+		[2]string{"connections", liveOnly(b, strconv.Itoa(b.Connections))},
+		[2]string{"holds", holdsText(b.Holds)},
+		[2]string{"cpu", liveOnly(b, age(time.Duration(b.CPUMS)*time.Millisecond))},
+		[2]string{"memory", liveOnly(b, bytesText(b.MemoryBytes))},
+		[2]string{"exit", exitText(b.Exit)},
+	)
+	if err == nil && b.Exit != nil && b.Exit.Output != "" {
+		_, err = fmt.Fprintf(w, "last output\n%s\n", indent(b.Exit.Output))
+	}
+	return err
+}
+
+func liveOnly(b client.Backend, s string) string {
+	if b.Status == plane.Terminated {
+		return ""
+	}
+	return s
+}
+
+func holdsText(holds []client.Hold) string {
+	var out []string
+	for _, h := range holds {
+		s := h.Name
+		if h.Reason != "" {
+			s += " (" + h.Reason + ")"
+		}
+		out = append(out, fmt.Sprintf("%s for %s", s, age(time.Duration(h.SecondsTo)*time.Second)))
+	}
+	return strings.Join(out, ", ")
+}
+
+// exitText says in a few words how a backend ended.
+func exitText(x *client.Exit) string {
+	if x == nil {
+		return ""
+	}
+	var out []string
+	switch {
+	case x.OOM:
+		out = append(out, "out of memory")
+	case x.Signal != nil && *x.Signal != "":
+		out = append(out, *x.Signal)
+	}
+	if x.Code != nil {
+		out = append(out, fmt.Sprintf("code %d", *x.Code))
+	}
+	if x.Reason != "" {
+		out = append(out, string(x.Reason))
+	}
+	if len(out) == 0 {
+		return "unknown"
+	}
+	return strings.Join(out, ", ")
+}
