@@ -1,0 +1,40 @@
+package means
+
+import (
+	"net"
+	"os"
+	"testing"
+
+	"plane"
+)
+
+func TestTrap11_OnlyOwnListenersCount(t *testing.T) {
+	both(t, func(t *testing.T, m *Means) {
+		l, err := net.Listen("tcp", "127.0.0.1:0") // ours, not the backend's
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		port := l.Addr().(*net.TCPAddr).Port
+		s, r := start(t, m, plane.Executable{Command: []string{"sh", "-c", "echo up; sleep 60"}})
+		line(t, r)
+		owns, everywhere, known, err := m.Listening(s.Identity, port)
+		if owns || everywhere || !known || err != nil {
+			t.Errorf("owns=%v everywhere=%v known=%v err=%v", owns, everywhere, known, err)
+		}
+		self := Identity{Backend: "self", Pid: os.Getpid()}
+		self.Start, _ = StartOf(self.Pid)
+		into := map[string]listener{}
+		readListeners(procFile(self.Pid, "net/tcp"), into)
+		found := false
+		for _, l := range into {
+			found = found || l.port == port && !l.everywhere
+		}
+		if !found {
+			t.Error("our own listener isn't listed")
+		}
+		if u, err := m.Usage(s.Identity); err != nil || u.Memory <= 0 {
+			t.Errorf("usage %+v, %v", u, err)
+		}
+	})
+}
