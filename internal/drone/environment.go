@@ -1,0 +1,53 @@
+package drone
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"plane"
+	"plane/internal/drone/journal"
+)
+
+// environment is what a program starts with: the drone's, the app's, Plane's.
+func environment(base []string, x plane.Executable, id plane.BackendID, b journal.Backend, port int, socket string) []string {
+	env := slices.Clip(slices.Clone(base))
+	names := make([]string, 0, len(x.Env))
+	for name := range x.Env {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		env = append(env, name+"="+x.Env[name])
+	}
+	env = append(env,
+		"PORT="+strconv.Itoa(port),
+		"SESSION_BACKEND_ID="+string(id),
+		"SESSION_BACKEND_KEY="+b.Key.Name,
+		"SESSION_BACKEND_NAMESPACE="+b.Key.Namespace,
+		"SESSION_BACKEND_FENCING_TOKEN="+strconv.FormatInt(int64(b.Generation), 10),
+	)
+	if x.Runtime() == "process" {
+		env = append(env, "HOST=127.0.0.1")
+	}
+	if b.Static != "" {
+		env = append(env, "SESSION_BACKEND_STATIC_TOKEN="+string(b.Static))
+	}
+	if socket != "" {
+		env = append(env, "SESSION_BACKEND_SOCKET="+socket)
+	}
+	return env
+}
+
+// command is x with {port} in its words replaced by the port.
+func command(x plane.Executable, port int, dir string) plane.Executable {
+	words := make([]string, len(x.Command))
+	for i, w := range x.Command {
+		words[i] = strings.ReplaceAll(w, "{port}", strconv.Itoa(port))
+	}
+	x.Command = words
+	if x.Dir == "" && x.Runtime() == "process" {
+		x.Dir = dir
+	}
+	return x
+}

@@ -1,0 +1,153 @@
+package drone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"plane"
+	"plane/internal/runtime"
+)
+
+// prepare fetches what the backend needs; its end aborts it.
+func (r *runner) prepare(ctx context.Context) {
+	if r.refused != "" {
+		r.fail(errors.New(r.refused))
+		return
+	}
+	unit := r.unit("")
+	r.helpers.Go(func() {
+		err := r.runtime.Prepare(ctx, unit)
+		switch {
+		case err == nil:
+			r.tell(plane.Event{Kind: plane.EventPrepared})
+		case ctx.Err() == nil:
+			r.fail(err)
+		}
+	})
+}
+
+// start has the runtime start the backend. It is not aborted when the backend
+// is asked to end: only an answer tells whether something runs.
+func (r *runner) start(ctx context.Context) {
+	if r.starting {
+		return
+	}
+	if r.port == 0 {
+		r.fail(errNoPort)
+		return
+	}
+	socket, err := r.doors.add(r)
+	if err != nil {
+		r.log.Warn("backend gets no socket", "error", err)
+	}
+	r.starting = true
+	unit := r.unit(socket)
+	r.helpers.Go(func() {
+		p, err := r.runtime.Start(ctx, unit)
+		if err != nil && ctx.Err() == nil {
+			p, err = r.afterFailure(ctx, err)
+		}
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			r.fail(err)
+		default:
+			// A renewal may have been answered while it started.
+			r.keeper.touch(r.record.Policy, r.record.Epoch)
+			r.mail.put(note{event: plane.Event{Kind: plane.EventStarted, Address: p.Address()}, process: p})
+		}
+	})
+}
+
+// afterFailure looks whether a start that gave an error left something running.
+func (r *runner) afterFailure(ctx context.Context, failure error) (runtime.Process, error) {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		p, err := r.runtime.Attach(ctx, r.id)
+		if err == nil {
+			return p, nil
+		}
+		if errors.Is(err, runtime.ErrGone) || ctx.Err() != nil {
+			return nil, failure
+		}
+		r.log.Warn("cannot tell whether the backend runs", "error", err)
+		if !sleep(ctx, pause) {
+			return nil, failure
+		}
+	}
+}
+
+func (r *runner) fail(err error) {
+	message := err.Error()
+	if errors.Is(err, runtime.ErrDead) {
+		message = "The drone's lease ran out before the start; connect again."
+	}
+	r.tell(plane.Event{Kind: plane.EventFailed, Exit: plane.Exit{Message: message}})
+}
+
+func (r *runner) unit(socket string) runtime.Unit {
+	return runtime.Unit{
+		Backend:    r.id,
+		Key:        r.record.Key,
+		Generation: r.record.Generation,
+		Policy:     r.record.Policy,
+		Epoch:      r.record.Epoch,
+		Deadline:   r.keeper.deadline(r.record.Policy, r.record.Epoch),
+		Grace:      r.record.Spec.Grace(),
+		Executable: command(r.exec, r.port, r.BaseDir),
+		Env:        environment(r.BaseEnv, r.exec, r.id, r.record, r.port, socket),
+		Port:       r.port,
+	}
+}
+
+// sleep waits for d and reports whether ctx is still open.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// watch waits for the end of p and tells it. Trouble with watching is an event
+// too: it is borne for a while, because a warden may be on its way back, and
+// then the backend is ended rather than left unobserved.
+func (r *runner) watch(ctx context.Context, p runtime.Process) {
+	r.helpers.Go(func() {
+		var troubled time.Time
+		failed := false
+		for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+			exit, err := p.Wait(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			if err == nil {
+				r.mail.put(note{event: plane.Event{Kind: plane.EventExited, Exit: r.lastWords(ctx, exit)}})
+				return
+			}
+			again, aerr := r.runtime.Attach(ctx, r.id)
+			if errors.Is(aerr, runtime.ErrGone) {
+				r.mail.put(note{event: plane.Event{Kind: plane.EventExited}, lost: true})
+				return
+			}
+			if aerr == nil {
+				p = again
+			}
+			switch {
+			case troubled.IsZero():
+				troubled = time.Now()
+				r.log.Warn("watching the backend failed; trying again", "error", err)
+			case !failed && time.Since(troubled) > r.patience:
+				failed = true
+				r.fail(fmt.Errorf("watch backend: %w", err))
+			}
+			if !sleep(ctx, pause) {
+				return
+			}
+		}
+	})
+}

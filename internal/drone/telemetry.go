@@ -1,0 +1,54 @@
+package drone
+
+import (
+	"context"
+	"time"
+
+	"plane"
+	"plane/internal/runtime"
+	"plane/internal/wire"
+)
+
+const (
+	usageTimeout = 2 * time.Second
+	usageBatch   = 500 // backends a message
+)
+
+// measure reports what backends use, beside everything that must arrive.
+func (l *link) measure(ctx context.Context) error {
+	for sleep(ctx, l.telemetry) {
+		var batch []wire.Usage
+		for _, r := range l.roster.all() {
+			if u, ok := r.usage(ctx); ok {
+				batch = append(batch, u)
+			}
+			if len(batch) == usageBatch {
+				l.conn.SendTelemetry(wire.Telemetry{Backends: batch})
+				batch = nil
+			}
+		}
+		if len(batch) > 0 {
+			l.conn.SendTelemetry(wire.Telemetry{Backends: batch})
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (r *runner) usage(ctx context.Context) (wire.Usage, bool) {
+	g := r.now.Load()
+	if g.process == nil || g.state.Status == plane.Terminated {
+		return wire.Usage{}, false
+	}
+	u := wire.Usage{Backend: r.id, Holds: r.holds.list()}
+	if w := r.warning.Load(); w != nil {
+		u.Warning = *w
+	}
+	if m, ok := g.process.(runtime.Meter); ok {
+		ctx, cancel := context.WithTimeout(ctx, usageTimeout)
+		defer cancel()
+		if x, err := m.Usage(ctx); err == nil {
+			u.CPUMS, u.Memory = x.CPU.Milliseconds(), x.Memory
+		}
+	}
+	return u, true
+}
