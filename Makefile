@@ -7,19 +7,20 @@ PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 TESTFLAGS   ?= -race -shuffle=on -count=1 -timeout=9m
 RUN         ?= .
 
-# Tests of commands and of the fallbacks need a browser and curl.
+# Some tests need a browser, those of the docs curl.
 DEBIAN := $(if $(shell command -v chromium),,chromium) $(if $(shell command -v curl),,curl)
 
-export CGO_ENABLED ?= $(if $(findstring -race,$(TESTFLAGS)),1,0)
+# All but the race detector does without C, so that little is compiled twice.
+export CGO_ENABLED := 0
 
 .PHONY: build test check fmt soak bench clean test-needs
 .SILENT:
 
 build: ## bin/plane and bin/echo, static
-	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/plane ./examples/echo
+	go build -trimpath -o bin/ ./cmd/plane ./examples/echo
 
 test: test-needs ## every test; RUN=Name for some
-	go test $(TESTFLAGS) -run '$(RUN)' ./...
+	CGO_ENABLED=1 go test $(TESTFLAGS) -run '$(RUN)' ./...
 
 # What is missing and can't be installed is told; the tests that need it skip
 # themselves, or fail where CI is set.
@@ -35,10 +36,9 @@ endif
 check: bin/gofumpt bin/staticcheck ## format, vet, staticcheck, go.mod, all four platforms
 	unformatted=$$(bin/gofumpt -l .); [ -z "$$unformatted" ] || { echo "not gofumpt-formatted (make fmt):"; echo "$$unformatted"; exit 1; }
 	go mod tidy -diff
-	go vet ./...
 	bin/staticcheck ./...
 	for p in $(PLATFORMS); do \
-		export GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0; \
+		export GOOS=$${p%/*} GOARCH=$${p#*/}; \
 		go build -o /dev/null ./... && go vet ./... || { echo "failed on $$p"; exit 1; }; \
 	done
 
@@ -46,7 +46,7 @@ fmt: bin/gofumpt
 	bin/gofumpt -w .
 
 soak: ## long runs: chaos, lease simulation, fuzzing
-	PLANE_SOAK=1 go test -race -count=1 -timeout=60m ./internal/clustertest
+	CGO_ENABLED=1 PLANE_SOAK=1 go test -race -count=1 -timeout=60m ./internal/clustertest
 	go test -count=1 -timeout=60m ./internal/clustertest/leasesim -seeds 4000
 	for f in FuzzNames FuzzParseExecutable; do go test . -run '^$$' -fuzz "^$$f\$$" -fuzztime 60s || exit 1; done
 	go test ./internal/wire -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 60s
@@ -59,6 +59,6 @@ clean:
 
 # Pinned; the stamp is what asks for a new one when the version changes.
 bin/gofumpt: Makefile
-	GOBIN=$(CURDIR)/bin CGO_ENABLED=0 go install $(GOFUMPT) && touch $@
+	GOBIN=$(CURDIR)/bin go install $(GOFUMPT) && touch $@
 bin/staticcheck: Makefile
-	GOBIN=$(CURDIR)/bin CGO_ENABLED=0 go install $(STATICCHECK) && touch $@
+	GOBIN=$(CURDIR)/bin go install $(STATICCHECK) && touch $@

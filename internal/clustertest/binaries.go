@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -21,25 +22,29 @@ var built = sync.OnceValues(func() (Binaries, error) {
 	if err != nil {
 		return Binaries{}, err
 	}
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	root, err := moduleRoot()
 	if err != nil {
-		return Binaries{}, fmt.Errorf("find module: %w", err)
+		return Binaries{}, err
 	}
-	root := string(out[:len(out)-1])
 	b := Binaries{Plane: filepath.Join(dir, "plane"), Echo: filepath.Join(dir, "echo")}
-	args := []string{"build"}
-	if tags := os.Getenv("PLANE_TEST_TAGS"); tags != "" {
-		args = append(args, "-tags", tags)
-	}
 	for _, p := range [][2]string{{b.Plane, "./cmd/plane"}, {b.Echo, "./examples/echo"}} {
-		cmd := exec.Command("go", append(args, "-o", p[0], p[1])...)
+		cmd := exec.Command("go", "build", "-o", p[0], p[1])
 		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as released
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return Binaries{}, fmt.Errorf("build %s: %w\n%s", p[1], err, out)
 		}
 	}
 	return b, nil
 })
+
+func moduleRoot() (string, error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "", fmt.Errorf("find module: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
 
 // Build compiles the programs once per test process.
 func Build(t TB) Binaries {
