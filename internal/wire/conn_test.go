@@ -285,6 +285,35 @@ func TestTrap21_TelemetryIsDroppedStateIsNot(t *testing.T) {
 	}
 }
 
+func TestLongStreamsWaitAndStateGoesAhead(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	for i := range bulkQueue {
+		if err := a.SendBulk(t.Context(), LogsPart{ID: int64(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := a.SendBulk(full, LogsPart{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("SendBulk without room gives %v, want to wait until its context is done", err)
+	}
+	if err := a.Send(KeysAsk{}); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan Message, bulkQueue+1)
+	running(t.Context(), t, b, func(m Message) error { got <- m; return nil })
+	running(t.Context(), t, a, nil)
+	if m := wait(t, got, "state"); m != (Message(KeysAsk{})) {
+		t.Errorf("%#v went ahead of state", m)
+	}
+	for i := range bulkQueue {
+		if p := wait(t, got, "part").(LogsPart); p.ID != int64(i) {
+			t.Errorf("part %d came as number %d", p.ID, i)
+		}
+	}
+}
+
 // TestTrap18_ACutWithoutFINIsNoticed on both sides, by the pings.
 func TestTrap18_ACutWithoutFINIsNoticed(t *testing.T) {
 	t.Parallel()
