@@ -304,7 +304,7 @@ func TestLongStreamsWaitAndStateGoesAhead(t *testing.T) {
 	got := make(chan Message, bulkQueue+1)
 	running(t.Context(), t, b, func(m Message) error { got <- m; return nil })
 	running(t.Context(), t, a, nil)
-	if m := wait(t, got, "state"); m != (Message(KeysAsk{})) {
+	if m := wait(t, got, "state"); m != Message(KeysAsk{}) {
 		t.Errorf("%#v went ahead of state", m)
 	}
 	for i := range bulkQueue {
