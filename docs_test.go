@@ -83,7 +83,7 @@ func TestEveryCommandInTheDocsWorks(t *testing.T) {
 }
 
 func follow(t *testing.T, path string, run []block) {
-	r := &reader{dir: t.TempDir()}
+	r := &reader{dir: place(t)}
 	if err := r.copyRepository(t); err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +114,29 @@ func follow(t *testing.T, path string, run []block) {
 			t.Fatalf("%s: %v\n%s\n%s", at, err, b.text, out)
 		}
 	}
+}
+
+// place is a directory for the test. Reaper and warden write there for some
+// seconds after everything else has ended, so removing it may need a retry.
+func place(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "plane-docs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for end := time.Now().Add(20 * time.Second); ; <-tick.C {
+			if err := os.RemoveAll(dir); err == nil || time.Now().After(end) {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+		}
+	})
+	return dir
 }
 
 // reader does what a page says.
