@@ -29,6 +29,9 @@ type secret string
 func (secret) String() string   { return "***" }
 func (secret) GoString() string { return "***" }
 
+// MarshalText keeps it out of JSON and logs.
+func (secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
+
 // Options change what New does; the zero value is fine.
 type Options struct {
 	// APIKey is sent as a bearer token on /ctrl. A user name in the URL wins.
@@ -173,6 +176,12 @@ func DialContext(ctx context.Context, network, address string) (net.Conn, error)
 
 // URL is the controller's address, without credentials.
 func (c *Client) URL() string { return c.base.String() }
+
+// String names the controller; no form of printing shows the key.
+func (c *Client) String() string { return "client of " + c.URL() }
+
+// GoString is String.
+func (c *Client) GoString() string { return c.String() }
 
 const maxAnswer = 64 << 20 // bytes
 
