@@ -149,7 +149,8 @@ type BackendRows interface {
 	InsertBackend(Backend) error
 	// RecordState stores s and appends to the history only if its status is
 	// later than the stored one, and reports whether it did. at is the time
-	// to keep. ready sets ReadyAt. Revision rises.
+	// to keep. ready sets ReadyAt. Revision rises. An id without a row is
+	// false: whoever reports it has nothing more to say.
 	RecordState(id plane.BackendID, s plane.State, at time.Time) (bool, error)
 	Backends(Filter) ([]Backend, error)
 	// KeyBackends are the latest limit backends of a key, newest first.
@@ -158,7 +159,8 @@ type BackendRows interface {
 	// LiveOn are the backends of a drone that are not terminated.
 	LiveOn(plane.NodeName) ([]Backend, error)
 	CountLive(plane.NodeName) (int, error)
-	// Revoke raises the backend's number, records it for user and returns it.
+	// Revoke raises the backend's number, records it for user and returns it;
+	// ErrNotFound.
 	Revoke(id plane.BackendID, user string) (int64, error)
 	Revoked(plane.BackendID) (map[string]int64, error)
 	// DeleteEnded deletes at most limit backends, with all that belongs to
@@ -215,7 +217,8 @@ type NodeRows interface {
 	Drones(plane.ClusterName) ([]Drone, error) // "" = of all clusters; by first sight
 	// PutDrone inserts the row, or updates all but lease, draining and first sight.
 	PutDrone(Drone) error
-	// DisconnectDrone clears Controller if Connection is still that one.
+	// DisconnectDrone clears Controller if Connection is still that one; else,
+	// and for an unknown drone, it does nothing.
 	DisconnectDrone(name plane.NodeName, connection int64) error
 	// SetDraining reports whether it changed; ErrNotFound.
 	SetDraining(name plane.NodeName, on bool) (bool, error)
@@ -228,7 +231,8 @@ type NodeRows interface {
 	// also only if RenewedAt + after is past on the database's clock (a
 	// lapse). It reports whether it did. One statement.
 	RaiseEpoch(name plane.NodeName, p plane.Policy, epoch int64, after time.Duration) (bool, error)
-	// ConfirmStore notes that the drone gave its inventory for that store epoch.
+	// ConfirmStore notes that the drone gave its inventory for that store
+	// epoch; ErrNotFound.
 	ConfirmStore(name plane.NodeName, e plane.StoreEpoch) error
 
 	Proxies(plane.ClusterName) ([]Proxy, error)
@@ -238,6 +242,8 @@ type NodeRows interface {
 
 	Controllers() ([]ControllerNode, error)
 	PutController(ControllerNode) error
+	// DeleteControllers deletes at most limit controllers not seen since before.
+	DeleteControllers(before time.Time, limit int) (int, error)
 }
 
 // Action is something a drone must be told until it acknowledges it.

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
-	"plane/internal/store"
-	"plane/internal/store/storetest"
 )
 
 // roles are what this test binary does when a test starts it again.
@@ -38,8 +36,4 @@ func openIn(t *testing.T, dir string) *DB {
 		}
 	})
 	return db
-}
-
-func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return openIn(t, t.TempDir()) })
 }

@@ -59,3 +59,9 @@ func (t *tx) PutController(c store.ControllerNode) error {
 		ON CONFLICT (name) DO UPDATE SET online = excluded.online, seen_at = excluded.seen_at`, c.Name, c.Online, c.SeenAt)
 	return err
 }
+
+func (t *tx) DeleteControllers(before time.Time, limit int) (int, error) {
+	n, err := t.exec(`DELETE FROM controller WHERE name IN
+		(SELECT name FROM controller WHERE seen_at < ? ORDER BY seen_at LIMIT ?)`, before, limit)
+	return int(n), err
+}

@@ -59,6 +59,7 @@ func testNeighbours(d db) {
 		{"PutController", func(tx store.Tx) error {
 			return tx.PutController(store.ControllerNode{Name: "co-1", SeenAt: future})
 		}, "controller/co-1"},
+		{"DeleteControllers", func(tx store.Tx) error { _, err := tx.DeleteControllers(day.Add(time.Second), 1); return err }, "controller/co-2"},
 		{"InsertAction", func(tx store.Tx) error {
 			return tx.InsertAction(store.Action{ID: "ak-9", Drone: "dr-1", Backend: "b-1"})
 		}, "action/ak-9"},
@@ -101,7 +102,9 @@ func fill(tx store.Tx) error {
 		func() error { return insert(old)(tx) },
 		func() error { _, err := tx.Revoke("b-0", "ann"); return err },
 		func() error { return record(tx, "b-0", plane.Terminated, day.Add(-time.Hour)) },
-		func() error { return put(drone("dr-1", "a.example"), drone("dr-2", "a.example"), drone("dr-3", "b.example"))(tx) },
+		func() error {
+			return put(drone("dr-1", "a.example"), drone("dr-2", "a.example"), drone("dr-3", "b.example"))(tx)
+		},
 	}
 	for i, k := range neighbourKeys[:4] {
 		id := fmt.Sprint("b-", i+1)

@@ -220,4 +220,10 @@ func testOtherNodes(d db) {
 	a.Online, a.SeenAt = false, day.Add(time.Hour)
 	d.do(func(tx store.Tx) error { return tx.PutController(a) })
 	same(d, "controllers", look(d, store.Tx.Controllers), []store.ControllerNode{a, b})
+	del = func(before time.Time, limit int) int {
+		return change(d, func(tx store.Tx) (int, error) { return tx.DeleteControllers(before, limit) })
+	}
+	same(d, "controllers deleted too early", del(day, 10), 0)
+	same(d, "controllers deleted, limit 1", del(day.Add(2*time.Hour), 1), 1)
+	same(d, "controllers left", look(d, store.Tx.Controllers), []store.ControllerNode{a})
 }
