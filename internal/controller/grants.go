@@ -97,3 +97,8 @@ func checkGrant(grant string) *plane.Error {
 	}
 	return nil
 }
+
+func verbOf(grant string) Verb {
+	v, _, _ := strings.Cut(grant, ":")
+	return Verb(v)
+}

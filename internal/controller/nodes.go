@@ -1,0 +1,369 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"plane"
+	"plane/internal/store"
+	"plane/internal/wire"
+)
+
+const heartbeatEvery = 7 * time.Second
+
+// Drain sets or clears a drone's draining flag and reports whether it changed.
+// A draining drone gets no new backends; what it runs goes on.
+func (c *Controller) Drain(ctx context.Context, a Actor, cluster plane.ClusterName, drone plane.NodeName, on bool) (bool, error) {
+	if err := a.May(VerbDrain, Everywhere); err != nil {
+		return false, err
+	}
+	changed := false
+	err := c.store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error {
+		d, err := tx.Drone(drone)
+		if err != nil {
+			return err
+		}
+		if d.Cluster != cluster {
+			return store.ErrNotFound
+		}
+		if changed, err = tx.SetDraining(drone, on); err != nil || !changed {
+			return err
+		}
+		text := map[bool]string{true: "Draining: it gets no new backends.", false: "No longer draining."}[on]
+		return tx.InsertEvent(store.Event{Kind: "drain", Actor: a.String(), Node: drone, RequestID: a.RequestID, Text: text})
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return false, plane.NewError(plane.NotFound, "Drone does not exist")
+	}
+	if err != nil {
+		return false, fmt.Errorf("drain %s: %w", drone, err)
+	}
+	if s := c.drones.session(drone); s != nil {
+		s.draining.Store(on)
+	}
+	c.hub.notify(topicEvents)
+	return changed, nil
+}
+
+// Removal says how a node is removed.
+type Removal struct {
+	Force       bool // also with backends whose lease runs: second copies may then run; it is written to the log
+	Compromised bool // a proxy: tokens are sealed with a new key and all older ones refused
+}
+
+// RemoveNode forgets a drone or proxy that is gone for good.
+func (c *Controller) RemoveNode(ctx context.Context, a Actor, cluster plane.ClusterName, node plane.NodeName, r Removal) error {
+	if err := a.May(VerbNode, Everywhere); err != nil {
+		return err
+	}
+	if strings.HasPrefix(string(node), string(plane.PrefixProxy)) {
+		return c.removeProxy(ctx, a, cluster, node, r)
+	}
+	return c.removeDrone(ctx, a, cluster, node, r)
+}
+
+func (c *Controller) removeDrone(ctx context.Context, a Actor, cluster plane.ClusterName, name plane.NodeName, r Removal) error {
+	var live []store.Backend
+	err := c.store.View(ctx, func(tx store.Tx) (err error) {
+		live, err = tx.LiveOn(name)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	ids := make([]plane.BackendID, len(live))
+	for i, b := range live {
+		ids[i] = b.ID
+	}
+	err = c.change(ctx, ids, func(tx store.Tx) error {
+		d, err := tx.Drone(name)
+		if err == nil && d.Cluster != cluster {
+			err = store.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		if d.Controller != "" && !r.Force {
+			return conflict(fmt.Sprintf("Drone %s is connected; drain it and stop it first.", name))
+		}
+		if live, err = tx.LiveOn(name); err != nil {
+			return err
+		}
+		for _, b := range live {
+			held := b.Epoch == d.Epochs.Of(b.Policy) && !c.clock.lapsed(b.Policy, d.RenewedAt, tx.Now())
+			if held && !r.Force {
+				return conflict(fmt.Sprintf("Drone %s may still run %s, whose lease runs; wait for it, or use --force.", name, b.ID))
+			}
+			if err := endLost(tx, b, "its drone was removed"); err != nil {
+				return err
+			}
+		}
+		if err := tx.DeleteDrone(name); err != nil {
+			return err
+		}
+		text := "Removed."
+		if r.Force {
+			text = fmt.Sprintf("Removed by force, with %d backends that may still run.", len(live))
+		}
+		return tx.InsertEvent(store.Event{Kind: "node-removed", Actor: a.String(), Node: name, RequestID: a.RequestID, Text: text})
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return plane.NewError(plane.NotFound, "Drone does not exist")
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	for _, b := range live {
+		c.gone(b)
+	}
+	if s := c.drones.session(name); s != nil {
+		_ = s.conn.Send(wire.Goodbye{Reason: "this drone was removed"})
+	}
+	c.hub.notify(topicEvents)
+	return nil
+}
+
+func (c *Controller) removeProxy(ctx context.Context, a Actor, cluster plane.ClusterName, name plane.NodeName, r Removal) error {
+	if c.proxies.connected(name) && !r.Compromised {
+		return conflict(fmt.Sprintf("Proxy %s is connected; stop it first.", name))
+	}
+	found := false
+	err := c.store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error {
+		found = false
+		all, err := tx.Proxies(cluster)
+		if err != nil {
+			return err
+		}
+		for _, p := range all {
+			if p.Name != name {
+				continue
+			}
+			found = true
+			// Long unseen, it counts for nothing and clean-up deletes the row.
+			p.Controller, p.SeenAt = "", tx.Now().Add(-24*time.Hour)
+			p.Connection++
+			if err := tx.PutProxy(p); err != nil {
+				return err
+			}
+		}
+		if !found {
+			return store.ErrNotFound
+		}
+		text := "Removed."
+		if r.Compromised {
+			text = "Removed as compromised: tokens are sealed with a new key, all older ones are refused."
+		}
+		return tx.InsertEvent(store.Event{Kind: "node-removed", Actor: a.String(), Node: name, RequestID: a.RequestID, Text: text})
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return plane.NewError(plane.NotFound, "Proxy does not exist")
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	if r.Compromised {
+		for _, s := range c.proxies.of(cluster) {
+			if s.name == name {
+				s.conn.Close("this proxy was removed")
+			}
+		}
+		if err := c.startOver(ctx, cluster); err != nil {
+			return err
+		}
+	}
+	c.proxies.forget(name)
+	c.hub.notify(topicEvents)
+	return nil
+}
+
+func conflict(message string) *plane.Error {
+	return &plane.Error{Kind: plane.Unavailable, Message: message, Status: 409}
+}
+
+// ClusterState lists the cluster's nodes that are attached to a controller.
+func (c *Controller) ClusterState(ctx context.Context, cluster plane.ClusterName) (ClusterState, error) {
+	out := ClusterState{Drones: []DroneView{}, Proxies: []NodeView{}}
+	err := c.store.View(ctx, func(tx store.Tx) error {
+		out = ClusterState{Drones: []DroneView{}, Proxies: []NodeView{}}
+		controllers, err := tx.Controllers()
+		if err != nil {
+			return err
+		}
+		age := map[plane.NodeName]int64{}
+		for _, x := range controllers {
+			age[x.Name] = wholeSeconds(tx.Now().Sub(x.SeenAt))
+		}
+		drones, err := tx.Drones(cluster)
+		if err != nil {
+			return err
+		}
+		for _, d := range drones {
+			if d.Controller == "" {
+				continue
+			}
+			v, err := droneView(tx, d, age[d.Controller])
+			if err != nil {
+				return err
+			}
+			out.Drones = append(out.Drones, v)
+		}
+		proxies, err := tx.Proxies(cluster)
+		for _, p := range proxies {
+			if p.Controller == "" {
+				continue
+			}
+			out.Proxies = append(out.Proxies, NodeView{
+				Name: map[string]plane.NodeName{"Proxy": p.Name}, PlaneVersion: p.Version, PlaneHash: p.Hash,
+				Controller: p.Controller, ControllerHeartbeatAge: age[p.Controller],
+			})
+		}
+		return err
+	})
+	if err != nil {
+		return out, fmt.Errorf("read cluster state: %w", err)
+	}
+	return out, nil
+}
+
+func droneView(tx store.Tx, d store.Drone, controllerAge int64) (DroneView, error) {
+	count, err := tx.CountLive(d.Name)
+	v := DroneView{
+		Draining: d.Draining, BackendCount: count,
+		Node: NodeView{
+			Name: map[string]plane.NodeName{"Drone": d.Name}, PlaneVersion: d.Version, PlaneHash: d.Hash,
+			Controller: d.Controller, ControllerHeartbeatAge: controllerAge,
+		},
+	}
+	if !d.RenewedAt.IsZero() {
+		age := tx.Now().Sub(d.RenewedAt)
+		v.Ready = age <= heardWithin(plane.Balanced)
+		v.LastHeartbeatAge = wholeSeconds(age)
+	}
+	return v, err
+}
+
+func wholeSeconds(d time.Duration) int64 { return max(0, int64(d/time.Second)) }
+
+// Health reports whether the store answers, and under plane dev whether drone
+// and proxy are there.
+func (c *Controller) Health(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	err := c.store.View(ctx, func(tx store.Tx) error {
+		_, err := tx.StoreEpoch()
+		return err
+	})
+	if err != nil {
+		c.log.Error("the store doesn't answer", "error", err)
+		return plane.NewError(plane.Other, "Database health check failed")
+	}
+	if !c.cfg.Dev {
+		return nil
+	}
+	ready := false
+	for _, s := range c.drones.all() {
+		ready = ready || s.heard(plane.Balanced) && len(c.proxies.of(s.cluster)) > 0
+	}
+	if !ready {
+		e := plane.NewError(plane.Unavailable, "Drone and proxy are still starting.")
+		e.Retry = time.Second
+		return e
+	}
+	return nil
+}
+
+// heartbeat shows that this controller runs, and that its proxies are there.
+func (c *Controller) heartbeat(ctx context.Context) error {
+	err := c.store.Update(ctx, func(tx store.Tx) error {
+		err := tx.PutController(store.ControllerNode{Name: c.cfg.Name, Online: true, SeenAt: tx.Now()})
+		if err != nil {
+			return err
+		}
+		all, err := tx.Proxies("")
+		if err != nil {
+			return err
+		}
+		for _, p := range all {
+			if p.Controller != c.cfg.Name {
+				continue
+			}
+			p.SeenAt = tx.Now()
+			if err := tx.PutProxy(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write heartbeat: %w", err)
+	}
+	return nil
+}
+
+// signOff shows that this controller is gone.
+func (c *Controller) signOff(ctx context.Context) {
+	err := c.store.Update(ctx, func(tx store.Tx) error {
+		return tx.PutController(store.ControllerNode{Name: c.cfg.Name, SeenAt: tx.Now()})
+	})
+	if err != nil {
+		c.log.Info("could not sign off", "error", err)
+	}
+}
+
+func (c *Controller) disconnectDrone(ctx context.Context, name plane.NodeName, connection int64) error {
+	return c.store.Update(ctx, func(tx store.Tx) error { return tx.DisconnectDrone(name, connection) })
+}
+
+// disconnectAll clears what an earlier process on an exclusive store left.
+func (c *Controller) disconnectAll(ctx context.Context) error {
+	return c.store.Update(ctx, func(tx store.Tx) error {
+		controllers, err := tx.Controllers()
+		if err != nil {
+			return err
+		}
+		for _, x := range controllers {
+			if x.Online {
+				x.Online = false
+				if err := tx.PutController(x); err != nil {
+					return err
+				}
+			}
+		}
+		drones, err := tx.Drones("")
+		if err != nil {
+			return err
+		}
+		for _, d := range drones {
+			if err := tx.DisconnectDrone(d.Name, d.Connection); err != nil {
+				return err
+			}
+			c.drones.markReap(d.Name)
+		}
+		proxies, err := tx.Proxies("")
+		if err != nil {
+			return err
+		}
+		for _, p := range proxies {
+			if err := tx.DisconnectProxy(p.Name, p.Connection); err != nil {
+				return err
+			}
+		}
+		return tx.PutController(store.ControllerNode{Name: c.cfg.Name, Online: true, SeenAt: tx.Now()})
+	})
+}
+
+// recallProxies takes proxies that were there shortly before for maybe in use.
+func (c *Controller) recallProxies(ctx context.Context) error {
+	return c.store.View(ctx, func(tx store.Tx) error {
+		all, err := tx.Proxies("")
+		for _, p := range all {
+			if tx.Now().Sub(p.SeenAt) < departureTime {
+				c.proxies.depart(p.Name, departure{p.Cluster, time.Now()})
+			}
+		}
+		return err
+	})
+}

@@ -1,0 +1,344 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"plane"
+	"plane/internal/store"
+	"plane/internal/wire"
+)
+
+const (
+	recordQueue = 16384 // reports of one drone that wait; one that goes further is cut off
+	recordBatch = 256   // reports in one transaction
+)
+
+var errFlood = errors.New("the drone reports faster than the store takes it")
+
+// recorder writes what a drone reports, in its order, and acknowledges it.
+type recorder struct {
+	c    *Controller
+	s    *droneSession
+	wake chan struct{} // capacity 1
+
+	mu    sync.Mutex // guards the fields below
+	queue []report
+}
+
+// report is a status, or the answer to an action.
+type report struct {
+	status *wire.Status
+	acted  *wire.Acted
+}
+
+func (r report) backend() plane.BackendID {
+	if r.status != nil {
+		return r.status.Backend
+	}
+	return r.acted.Backend
+}
+
+func newRecorder(c *Controller, s *droneSession) *recorder {
+	return &recorder{c: c, s: s, wake: make(chan struct{}, 1)}
+}
+
+// take queues a message; it never waits.
+func (r *recorder) take(m wire.Message) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch m := m.(type) {
+	case wire.Statuses:
+		for i := range m.Reports {
+			r.queue = append(r.queue, report{status: &m.Reports[i]})
+		}
+	case wire.Acted:
+		r.queue = append(r.queue, report{acted: &m})
+	}
+	if len(r.queue) > recordQueue {
+		return errFlood
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (r *recorder) next() []report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(len(r.queue), recordBatch)
+	batch := slices.Clone(r.queue[:n])
+	r.queue = r.queue[n:]
+	if len(r.queue) == 0 {
+		r.queue = nil
+	}
+	return batch
+}
+
+func (r *recorder) run(ctx context.Context) {
+	var acks sync.WaitGroup
+	defer acks.Wait()
+	for {
+		batch := r.next()
+		if len(batch) == 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-r.wake:
+			}
+			continue
+		}
+		for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+			err := r.record(ctx, batch, &acks)
+			if err == nil {
+				break
+			}
+			r.c.log.Warn("could not record a drone's reports; it is tried again", "drone", r.s.name, "error", err)
+			select {
+			case <-ctx.Done():
+				return // unacknowledged: the drone sends them again
+			case <-time.After(pause):
+			}
+		}
+	}
+}
+
+// recorded is what a transaction made of a batch.
+type recorded struct {
+	routes map[plane.BackendID]plane.Route   // of changed backends, the last one
+	now    map[plane.BackendID]store.Backend // changed backends
+}
+
+func (r *recorder) record(ctx context.Context, batch []report, acks *sync.WaitGroup) error {
+	ids := make([]plane.BackendID, 0, len(batch))
+	for _, x := range batch {
+		if id := x.backend(); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	var out recorded
+	err := r.c.change(ctx, ids, func(tx store.Tx) error {
+		out = recorded{routes: map[plane.BackendID]plane.Route{}, now: map[plane.BackendID]store.Backend{}}
+		for _, x := range batch {
+			var err error
+			if x.status != nil {
+				err = r.c.recordStatus(tx, r.s, *x.status, &out)
+			} else {
+				err = r.c.recordActed(tx, r.s, *x.acted, &out)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, x := range batch {
+		if x.acted != nil {
+			r.s.courier.done(x.acted.Action)
+		}
+	}
+	r.c.recordDone(out)
+	r.acknowledge(ctx, batch, acks)
+	return nil
+}
+
+// acknowledge sends StatusDone: at once, but that of an end only when the
+// proxies have withdrawn the route, so that the address isn't reused before.
+func (r *recorder) acknowledge(ctx context.Context, batch []report, acks *sync.WaitGroup) {
+	var seqs []int64
+	for _, x := range batch {
+		if x.status == nil {
+			continue
+		}
+		withdrawn, pending := r.c.routes.pending(x.status.Backend)
+		if x.status.State.Status != plane.Terminated || !pending {
+			seqs = append(seqs, x.status.Seq)
+			continue
+		}
+		acks.Go(func() {
+			select {
+			case <-withdrawn:
+			case <-time.After(routeWithdrawal):
+				r.c.routes.forget(x.status.Backend)
+			case <-ctx.Done():
+				return
+			}
+			_ = r.s.conn.Send(wire.StatusDone{Seqs: []int64{x.status.Seq}})
+		})
+	}
+	if len(seqs) > 0 {
+		_ = r.s.conn.Send(wire.StatusDone{Seqs: seqs})
+	}
+}
+
+// read gives a backend as it is now in the batch; ok is false for one that
+// isn't this drone's.
+func (out *recorded) read(tx store.Tx, s *droneSession, id plane.BackendID) (b store.Backend, ok bool, err error) {
+	b, ok = out.now[id]
+	if !ok {
+		b, err = tx.Backend(id)
+		if errors.Is(err, store.ErrNotFound) {
+			return b, false, nil
+		}
+	}
+	return b, err == nil && b.Drone == s.name, err
+}
+
+// recordStatus stores a report if it is a later status than the stored one.
+// Duplicates, late ones and those of unknown backends are acknowledged and
+// change nothing.
+func (c *Controller) recordStatus(tx store.Tx, s *droneSession, m wire.Status, out *recorded) error {
+	b, ok, err := out.read(tx, s, m.Backend)
+	if err != nil || !ok || b.Generation != m.Generation || m.State.Status.Order() <= b.State.Status.Order() {
+		return err
+	}
+	at := statusTime(m.AtMS, b.StateAt, tx.Now())
+	return c.enter(tx, b, m.State, at, out)
+}
+
+// statusTime is the time to keep for a report: the drone's own, since it may
+// come long after the fact, but never before the last status, in the future or
+// off by more than a clock that is set may be.
+func statusTime(atMS int64, last, now time.Time) time.Time {
+	at := time.UnixMilli(atMS).UTC()
+	switch {
+	case at.After(now):
+		return now
+	case at.Before(last.Add(-time.Minute)):
+		return now
+	case at.Before(last):
+		return last
+	}
+	return at
+}
+
+// enter writes a state that is later than b's, and all that follows from it.
+func (c *Controller) enter(tx store.Tx, b store.Backend, s plane.State, at time.Time, out *recorded) error {
+	recorded, err := tx.RecordState(b.ID, s, at)
+	if err != nil || !recorded {
+		return err
+	}
+	event := store.Event{Actor: "node " + string(b.Drone), Key: b.Key, Backend: b.ID, Generation: b.Generation, Node: b.Drone}
+	switch s.Status {
+	case plane.Ready:
+		event.Kind, event.Text = "ready", fmt.Sprintf("Ready after %s.", span(at.Sub(b.CreatedAt)))
+	case plane.Terminating, plane.HardTerminating:
+		event.Kind, event.Text = "stopping", "Asked to end: "+reasonPhrase(s.Reason)+"."
+	case plane.Terminated:
+		event.Kind, event.Text = "ended", endSentence(s)
+		if err := c.countEnd(tx, b, s, at); err != nil {
+			return err
+		}
+		if err := release(tx, b); err != nil {
+			return err
+		}
+	}
+	if event.Kind != "" {
+		if err := tx.InsertEvent(event); err != nil {
+			return err
+		}
+	}
+	now, route, err := c.readRoute(tx, b.ID)
+	if err != nil {
+		return err
+	}
+	out.now[b.ID], out.routes[b.ID] = now, route
+	return nil
+}
+
+// countEnd keeps the key's crash count.
+func (c *Controller) countEnd(tx store.Tx, b store.Backend, s plane.State, at time.Time) error {
+	if !unasked(s) || refused(s) {
+		return nil
+	}
+	started := b.CreatedAt
+	if b.ReadyAt.IsZero() {
+		steps, err := tx.History(b.ID)
+		if err != nil {
+			return err
+		}
+		for _, st := range steps {
+			if st.State.Status == plane.Starting {
+				started = st.At // what came before was preparation
+			}
+		}
+	}
+	was, err := tx.Crash(b.Key.Namespace, b.Key.Name)
+	if err != nil {
+		return err
+	}
+	if next, changed := nextCrash(was, s, at.Sub(started), at); changed {
+		return tx.SetCrash(b.Key.Namespace, b.Key.Name, next)
+	}
+	return nil
+}
+
+const refusedText = "The drone refused to start it: "
+
+// refusedBecause tells a refusal, as the message of an exit.
+func refusedBecause(r plane.Refusal) string {
+	why := map[plane.Refusal]string{
+		plane.RefusedEpoch:      "its lease had been granted anew",
+		plane.RefusedLate:       "the message came too late",
+		plane.RefusedStoreEpoch: "the message was of an older store",
+		plane.RefusedTombstone:  "it was asked to end before it came",
+		plane.RefusedKeyInUse:   "another generation of the key still runs there",
+		plane.RefusedClosing:    "it takes nothing any more",
+	}[r]
+	if why == "" {
+		why = string(r)
+	}
+	return refusedText + why + "."
+}
+
+// refused reports whether a backend ended because its drone didn't take it.
+func refused(s plane.State) bool {
+	return s.Status == plane.Terminated && s.Exit != nil && len(s.Exit.Message) > len(refusedText) &&
+		s.Exit.Message[:len(refusedText)] == refusedText
+}
+
+// recordActed forgets an action that was acknowledged. A refused spawn will
+// never start there: the drone's word frees the key.
+func (c *Controller) recordActed(tx store.Tx, s *droneSession, m wire.Acted, out *recorded) error {
+	if _, err := tx.DeleteAction(m.Action); err != nil || m.Refusal == "" {
+		return err
+	}
+	b, ok, err := out.read(tx, s, m.Backend)
+	if err != nil || !ok || b.State.Status != plane.Scheduled {
+		return err
+	}
+	state := plane.State{
+		Status: plane.Terminated, LastStatus: b.State.Status, Exit: &plane.Exit{Message: refusedBecause(m.Refusal)},
+	}
+	return c.enter(tx, b, state, tx.Now(), out)
+}
+
+// recordDone tells everybody, after the commit.
+func (c *Controller) recordDone(out recorded) {
+	for id, b := range out.now {
+		switch status := b.State.Status; {
+		case status == plane.Terminated:
+			c.routes.begin(id, c.proxies.of(b.Cluster))
+			c.gone(b)
+			continue
+		case status.Ending():
+			c.use.forget(id)
+		case status == plane.Ready:
+			c.use.ready(b, time.Now())
+		}
+		c.push(out.routes[id])
+		c.hub.notify(topic(id))
+	}
+	if len(out.now) > 0 {
+		c.hub.notify(topicEvents)
+	}
+}

@@ -1,0 +1,135 @@
+package controller
+
+import (
+	"sync"
+	"time"
+
+	"plane"
+	"plane/internal/store"
+	"plane/internal/token"
+	"plane/internal/wire"
+)
+
+// routeWithdrawal is how long the acknowledgement of a backend's end waits for
+// proxies to withdraw its route.
+const routeWithdrawal = 5 * time.Second
+
+// routeOf is what proxies are told of a backend.
+func (c *Controller) routeOf(b store.Backend, revoked map[string]int64) plane.Route {
+	r := plane.Route{
+		Backend:    b.ID,
+		Generation: b.Generation,
+		KeyHash:    b.Key.Hash(),
+		Cluster:    b.Cluster,
+		Subdomain:  b.Subdomain,
+		Status:     b.State.Status,
+		Revocation: b.Revocation,
+		Revoked:    revoked,
+		Revision:   b.Revision,
+	}
+	if b.State.Status == plane.Ready {
+		r.Address = b.State.Address
+	}
+	if b.Static {
+		r.StaticHash = token.StaticHash(c.rings.of(b.Cluster).Static(b.ID))
+	}
+	return r
+}
+
+// readRoute reads a backend and its route.
+func (c *Controller) readRoute(tx store.Tx, id plane.BackendID) (store.Backend, plane.Route, error) {
+	b, err := tx.Backend(id)
+	if err != nil {
+		return b, plane.Route{}, err
+	}
+	var revoked map[string]int64
+	if b.Revocation > 0 {
+		if revoked, err = tx.Revoked(id); err != nil {
+			return b, plane.Route{}, err
+		}
+	}
+	return b, c.routeOf(b, revoked), nil
+}
+
+// push tells the cluster's connected proxies of a route, without waiting.
+func (c *Controller) push(r plane.Route) {
+	for _, s := range c.proxies.of(r.Cluster) {
+		_ = s.conn.Send(wire.RouteUpdate{Route: r}) // whoever is cut off asks again when it is back
+	}
+}
+
+// withdrawals are the routes whose withdrawal connected proxies haven't acknowledged yet.
+type withdrawals struct {
+	mu      sync.Mutex // guards the fields below
+	waiting map[plane.BackendID]*withdrawal
+}
+
+type withdrawal struct {
+	left map[*proxySession]struct{}
+	done chan struct{} // closed when left is empty
+}
+
+// begin is to be called before the proxies are told. Its channel is closed when
+// all of them have acknowledged or gone.
+func (w *withdrawals) begin(id plane.BackendID, proxies []*proxySession) <-chan struct{} {
+	x := &withdrawal{left: map[*proxySession]struct{}{}, done: make(chan struct{})}
+	for _, s := range proxies {
+		x.left[s] = struct{}{}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(x.left) == 0 {
+		close(x.done)
+		return x.done
+	}
+	w.waiting[id] = x
+	return x.done
+}
+
+// pending is the channel of a withdrawal that has begun and isn't complete.
+func (w *withdrawals) pending(id plane.BackendID) (<-chan struct{}, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x, ok := w.waiting[id]
+	if !ok {
+		return nil, false
+	}
+	return x.done, true
+}
+
+func (w *withdrawals) gone(id plane.BackendID, s *proxySession) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.strikeLocked(id, s)
+}
+
+// left strikes a proxy that disconnected from all of them.
+func (w *withdrawals) left(s *proxySession) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := range w.waiting {
+		w.strikeLocked(id, s)
+	}
+}
+
+func (w *withdrawals) strikeLocked(id plane.BackendID, s *proxySession) {
+	x := w.waiting[id]
+	if x == nil {
+		return
+	}
+	delete(x.left, s)
+	if len(x.left) == 0 {
+		delete(w.waiting, id)
+		close(x.done)
+	}
+}
+
+// forget gives up on those that didn't answer in time.
+func (w *withdrawals) forget(id plane.BackendID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if x := w.waiting[id]; x != nil {
+		delete(w.waiting, id)
+		close(x.done)
+	}
+}
