@@ -1,0 +1,276 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"plane"
+	"plane/internal/token"
+	"plane/internal/wire"
+)
+
+// ticket is a token, or a key URL, as one connection last used it: what it says
+// and where it led. Connections mostly use one.
+type ticket struct {
+	token  string
+	ring   *token.Keyring // that opened it
+	ref    ref
+	claims *plane.Claims // nil for static tokens and key URLs
+	who    []byte        // fields that say who comes
+
+	backend *backend // where it led, or nil
+	host    string   // that was found to reach backend
+}
+
+// gone is the answer for what has ended or never was.
+var gone = answer{status: 410}
+
+// later is the answer for what can't be told now.
+var later = answer{status: 503, retryAfter: 1, noStore: true}
+
+// ticketFor gives the ticket of a target. An answer refuses it.
+func (x *exchange) ticketFor(ctx context.Context, t target) (*ticket, *answer) {
+	tk := &x.ticket
+	if t.meaning == meansKey {
+		r := ref{kind: refKey, app: t.app, name: t.name}
+		if tk.ref != r {
+			*tk = ticket{ref: r, who: identity{}.appendFields(nil, x.p.log)}
+		}
+		return tk, nil
+	}
+	if token.IsStatic(t.token) {
+		if tk.token != t.token {
+			if len(t.token) != staticLength {
+				return nil, &gone
+			}
+			*tk = ticket{
+				token: t.token, ref: ref{kind: refStatic, name: token.StaticHash(t.token)},
+				who: identity{}.appendFields(nil, x.p.log),
+			}
+		}
+		return tk, nil
+	}
+	if tk.token != t.token || tk.ring != x.p.session.ring.Load() {
+		if a := x.openToken(ctx, t.token); a != nil {
+			return nil, a
+		}
+	}
+	if tk.claims.Expired(time.Now()) {
+		return nil, &gone
+	}
+	return tk, nil
+}
+
+const staticLength = 2 + 43
+
+// openToken makes x's ticket from a token. A key that isn't known here may be
+// on its way: that is asked, once in a while.
+func (x *exchange) openToken(ctx context.Context, tok string) *answer {
+	s := x.p.session
+	asked := time.Now()
+	ring := s.ring.Load()
+	claims, err := ring.Open(tok)
+	if errors.Is(err, token.ErrUnknownKey) {
+		wait, done := x.slow(ctx)
+		ok := s.freshRing(wait, asked.Add(-keysAgain), x.p.cfg.Timeouts.Answer)
+		done()
+		if !ok {
+			return &later
+		}
+		ring = s.ring.Load()
+		claims, err = ring.Open(tok)
+	}
+	if err != nil {
+		x.p.log.Debug("refused a token", "token", token.Redact(tok), "error", err)
+		return &gone
+	}
+	if claims.Port != "" {
+		return &answer{status: 404}
+	}
+	id := identity{claims: &claims, secret: ring.Secret(tok)}
+	x.ticket = ticket{
+		token: tok, ring: ring, claims: &claims,
+		ref: ref{kind: refBackend, name: string(claims.Backend)},
+		who: id.appendFields(nil, x.p.log),
+	}
+	return nil
+}
+
+// admit finds the ticket's backend, waits until it can be used and counts the
+// exchange in. An answer refuses it.
+func (x *exchange) admit(ctx context.Context, tk *ticket) *answer {
+	if b := tk.backend; b != nil && tk.host == x.req.host && b.admit(x, tk.claims) == admitted {
+		return nil
+	}
+	tk.backend, tk.host = nil, ""
+	if b, _ := x.p.table.find(tk.ref, time.Now()); b != nil && x.checkHost(b, tk) == nil && b.admit(x, tk.claims) == admitted {
+		tk.backend, tk.host = b, x.req.host
+		return nil
+	}
+	limit := x.p.cfg.Timeouts.Ready
+	if tk.ref.kind == refKey {
+		limit = x.p.cfg.Timeouts.KeyReady
+	}
+	ctx, done := x.slow(ctx)
+	defer done()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
+	defer cancel()
+	a := x.admitInTime(ctx, tk)
+	if a != nil && a.status == 0 { // given up: why?
+		switch cause := x.why(); {
+		case cause != nil:
+			return x.refusal(cause)
+		default:
+			return &later
+		}
+	}
+	return a
+}
+
+// admitInTime is admit while ctx lasts; then it answers nothing, status 0.
+func (x *exchange) admitInTime(ctx context.Context, tk *ticket) *answer {
+	fresh := false // the answer must not come from memory
+	for {
+		b, a := x.locate(ctx, tk, fresh)
+		if a != nil {
+			return a
+		}
+		fresh = false
+		changed, stop := b.wait()
+		if a := x.checkHost(b, tk); a != nil {
+			stop()
+			return a
+		}
+		switch b.admit(x, tk.claims) {
+		case admitted:
+			stop()
+			tk.backend, tk.host = b, x.req.host
+			return nil
+		case isGone:
+			stop()
+			if tk.ref.kind != refKey {
+				return &gone
+			}
+			// Its successor is the controller's to name, once the old one is gone.
+			fresh = true
+			if !pause(ctx, 10*time.Millisecond) {
+				return &answer{}
+			}
+		case forgotten:
+			stop()
+		case holdOn:
+			select {
+			case <-changed:
+				stop()
+			case <-ctx.Done():
+				stop()
+				return &answer{}
+			}
+		}
+	}
+}
+
+// locate gives the backend of a ticket, whatever its state.
+func (x *exchange) locate(ctx context.Context, tk *ticket, fresh bool) (*backend, *answer) {
+	if !fresh {
+		b, none := x.p.table.find(tk.ref, time.Now())
+		if none {
+			return nil, &gone
+		}
+		if b != nil && (b.known() || tk.ref.kind == refKey) {
+			return b, nil
+		}
+	}
+	limit := x.p.cfg.Timeouts.Answer
+	if tk.ref.kind == refKey {
+		limit = x.p.cfg.Timeouts.KeyReady
+	}
+	b, werr, err := x.p.ask(ctx, tk.ref, limit)
+	switch {
+	case errors.Is(err, errNoAnswer) && ctx.Err() == nil:
+		return nil, &later
+	case err != nil:
+		return nil, &answer{}
+	case werr != nil:
+		return nil, x.fromController(werr, tk)
+	case b == nil && tk.ref.kind == refKey:
+		return nil, &later
+	case b == nil:
+		return nil, &gone
+	}
+	return b, nil
+}
+
+// checkHost refuses a token on a host that isn't its backend's. It is a key
+// host's nature to be its own.
+func (x *exchange) checkHost(b *backend, tk *ticket) *answer {
+	route, _ := b.look()
+	if route == nil || tk.ref.kind == refKey {
+		return nil
+	}
+	if tk.claims != nil && tk.claims.Cluster != route.Cluster {
+		return &gone
+	}
+	if !reaches(route, x.host, x.p.names) {
+		return &answer{status: 403}
+	}
+	return nil
+}
+
+// fromController is the answer for what a controller refuses.
+func (x *exchange) fromController(e *wire.Error, tk *ticket) *answer {
+	if tk.ref.kind != refKey {
+		return &later
+	}
+	a := &answer{status: e.Status, text: e.Message + "\n", noStore: true, retryAfter: int((e.RetryMS + 999) / 1000)}
+	if a.status < 400 || a.status > 599 {
+		a.status = statusOf(e.Kind)
+	}
+	if a.status == 503 && a.retryAfter == 0 {
+		a.retryAfter = 1
+	}
+	if e.Output != "" && x.p.session.dev.Load() {
+		a.text += "\n" + e.Output
+	}
+	return a
+}
+
+// confirm asks whether a backend that can't be reached has ended, and gives the
+// news a moment to arrive: a machine sees an end within milliseconds.
+func (x *exchange) confirm(ctx context.Context, b *backend) bool {
+	if b.ending() || x.p.session.conn.Load() == nil {
+		return b.ending()
+	}
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	for !b.ending() {
+		changed, stop := b.wait()
+		if got, werr, err := x.p.ask(ctx, ref{kind: refBackend, name: string(b.id)}, time.Second); err == nil && werr == nil && got == nil {
+			stop()
+			return true
+		}
+		select {
+		case <-changed:
+			stop()
+		case <-time.After(100 * time.Millisecond):
+			stop()
+		case <-ctx.Done():
+			stop()
+			return b.ending()
+		}
+	}
+	return true
+}
+
+// pause waits; it reports false if ctx is done first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
