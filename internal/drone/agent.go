@@ -131,7 +131,8 @@ func newCrew(cfg *Config, j *journal.Journal) *crew {
 		journal: j,
 		ports:   newPorts(cfg.Ports, int(offset.Sum32()%uint32(n))),
 		doors:   newDoors(cfg.Home, cfg.Log),
-		ended:   func(r *runner, s plane.State) { c.roster.end(r, s) },
+		freed:   c.roster.free,
+		ended:   c.roster.end,
 	}
 	return c
 }

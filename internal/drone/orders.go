@@ -97,12 +97,13 @@ func (c *crew) terminate(m wire.Terminate) wire.Acted {
 		r.tell(plane.Event{Kind: plane.EventStop, Stop: kind, Reason: m.Reason})
 		return acted
 	}
-	if c.outbox.has(m.Backend) {
-		return acted
-	}
 	c.roster.mu.Lock()
+	_, ended := c.roster.ended[m.Backend]
 	_, buried := c.roster.tombstones[m.Backend]
 	c.roster.mu.Unlock()
+	if ended {
+		return acted // its report is on the way
+	}
 	if !buried && m.Backend.Check() == nil {
 		c.refuse(m.Backend, m.Policy, plane.RefusedTombstone)
 	}

@@ -62,15 +62,22 @@ func (r *roster) add(x *runner) {
 	r.keys[x.record.Key.Hash()] = x.id
 }
 
-// end moves a runner whose backend has ended to the ended.
-func (r *roster) end(x *runner, state plane.State) {
+// free notes that nothing is left of x, which ended as state: its key may be
+// used again. Only then is it reported.
+func (r *roster) free(x *runner, state plane.State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.runners, x.id)
 	if hash := x.record.Key.Hash(); r.keys[hash] == x.id {
 		delete(r.keys, hash)
 	}
 	r.ended[x.id] = ending{x.record, state}
+}
+
+// end drops a runner that was freed and whose end is recorded.
+func (r *roster) end(x *runner) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.runners, x.id)
 	r.idleLocked()
 }
 

@@ -20,7 +20,8 @@ type shared struct {
 	journal *journal.Journal
 	ports   *ports
 	doors   *doors
-	ended   func(*runner, plane.State) // the runner is about to leave
+	freed   func(*runner, plane.State) // nothing of its backend is left
+	ended   func(*runner)              // and that has been recorded
 }
 
 // runner owns one backend. Its goroutine alone applies events; everything slow
@@ -218,8 +219,14 @@ func (r *runner) apply(ctx context.Context, e plane.Event) bool {
 	r.stage()
 	r.look()
 	report := journal.Report{Backend: r.id, Generation: r.record.Generation, State: next, AtMS: time.Now().UnixMilli()}
-	if next.Status == plane.Terminated {
+	switch next.Status {
+	case plane.Waiting:
+		r.show(Moment{Kind: MomentStarted, State: next})
+	case plane.Ready:
+		r.show(Moment{Kind: MomentReady, State: next, Took: r.readyAt.Sub(r.record.AcceptedAt)})
+	case plane.Terminated:
 		report.Port = r.port
+		r.freed(r, next) // before anybody hears: the next generation may come at once
 	}
 	urgent := next.Status == plane.Ready || next.Status == plane.Terminated
 	r.outbox.add(report, urgent, journal.Change{
@@ -256,9 +263,7 @@ func (r *runner) begin(ctx context.Context) {
 		r.start(ctx)
 	case plane.Waiting:
 		r.probe(work)
-		r.show(Moment{Kind: MomentStarted, State: r.state})
 	case plane.Ready:
-		r.show(Moment{Kind: MomentReady, State: r.state, Took: r.readyAt.Sub(r.record.AcceptedAt)})
 		r.inspect(work)
 	case plane.Terminating, plane.HardTerminating:
 		r.holds.close()
@@ -274,7 +279,7 @@ func (r *runner) leave() {
 	r.holds.close()
 	r.stream.close()
 	r.doors.remove(r.id)
-	r.ended(r, r.state)
+	r.ended(r)
 	for _, n := range r.mail.take() {
 		if n.ask != nil {
 			n.ask(true, "")

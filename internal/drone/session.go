@@ -150,11 +150,14 @@ func (s *session) hello() wire.DroneHello {
 // inventory is everything that runs here, or ended without acknowledgement.
 func (c *crew) inventory() []wire.Held {
 	held := []wire.Held{}
-	for _, r := range c.roster.all() {
-		held = append(held, heldOf(r.id, r.record, r.now.Load().state))
-	}
+	runners := c.roster.all()
 	c.roster.mu.Lock()
 	defer c.roster.mu.Unlock()
+	for _, r := range runners {
+		if _, ended := c.roster.ended[r.id]; !ended {
+			held = append(held, heldOf(r.id, r.record, r.now.Load().state))
+		}
+	}
 	for id, e := range c.roster.ended {
 		held = append(held, heldOf(id, e.record, e.state))
 	}
