@@ -25,7 +25,7 @@ func benchIdle(s *session) (string, error) {
 		{"reaper", d.LockHolder("reaper")},
 	}
 	type use struct{ pss, fds int }
-	measure := func() ([]use, error) {
+	look := func() ([]use, error) {
 		var out []use
 		for _, p := range parts {
 			pss, err := pssKB(p.pid)
@@ -40,7 +40,7 @@ func benchIdle(s *session) (string, error) {
 		}
 		return out, nil
 	}
-	before, err := measure()
+	before, err := look()
 	if err != nil {
 		return "", err
 	}
@@ -67,7 +67,7 @@ func benchIdle(s *session) (string, error) {
 	default:
 	}
 	s.client.CloseIdleConnections()
-	after, err := measure()
+	after, err := look()
 	if err != nil {
 		return "", err
 	}

@@ -33,13 +33,13 @@ func main() {
 	only := flag.String("only", "", "run only this section")
 	write := flag.Bool("write", false, "write bench/RESULTS.md")
 	flag.Parse()
-	if err := run(*only, *write); err != nil {
+	if err := measure(*only, *write); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(only string, write bool) (err error) {
+func measure(only string, write bool) (err error) {
 	var out strings.Builder
 	fmt.Fprintf(&out, "# Results\n\nMeasured %s on %s, %d CPUs, %s/%s, %s. Made by `go run ./bench -write`.\n",
 		time.Now().Format("2006-01-02"), kernel(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())

@@ -43,7 +43,12 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(flagMisuse)
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupUse, Title: "Look and act:"})
 	root.SetHelpCommandGroupID(groupUse)
+	root.AddCommand(newWatcherCommands()...)
 	root.AddCommand(
+		newDevCommand(),
+		newControllerCommand(),
+		newDroneCommand(),
+		newProxyCommand(),
 		newConnectCommand(),
 		newListCommand(),
 		newStatusCommand(),

@@ -40,6 +40,9 @@ func newWhyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if why.Now == nil && why.Crash == nil && len(why.History) == 0 && len(why.Events) == 0 {
+				return plane.NewError(plane.NotFound, fmt.Sprintf("Nothing is known of key %q.", k))
+			}
 			if r.json {
 				return printJSON(cmd.OutOrStdout(), why)
 			}

@@ -45,7 +45,11 @@ func (c *controller) watch(tx *state, now int64) {
 		p := c.pairs[n-1]
 		passed, gone := own-p.own, now-p.db
 		if diff := gone - passed; max(diff, -diff) > passed/200+int64(100*time.Millisecond) {
-			tx.noLapse = max(tx.noLapse, now+int64(plane.Balanced.Terms().Store))
+			again := now + int64(plane.Balanced.Terms().Store)
+			tx.noLapse = again
+			if p.db < tx.frozenUntil { // a freeze that a step would end early, or draw out, begins anew
+				tx.frozenUntil = again
+			}
 			c.pairs = c.pairs[:0] // a history that begins anew lapses nothing for a while
 		}
 	}
@@ -65,7 +69,7 @@ func (c *controller) mayLapse(tx *state, now int64) bool {
 
 // later runs fn now, or after a pause of the controller.
 func (c *controller) later(fn func()) {
-	if c.sim.rand.of(0.05) {
+	if c.sim.rand.of(c.sim.temper.pause) {
 		c.sim.after(c.sim.rand.around(20*time.Second), fn)
 		return
 	}
@@ -82,7 +86,7 @@ func (c *controller) tick() {
 // connect gets or starts the backend of the key; now and then somebody ends it.
 func (c *controller) connect() {
 	s := c.sim
-	stop := s.rand.of(0.02)
+	stop := s.rand.of(s.temper.stop)
 	drone := s.rand.IntN(drones)
 	lapsed, read := false, 0
 	if !c.transact(func(tx *state, now int64) { // what a controller reads before it decides

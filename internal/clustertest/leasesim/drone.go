@@ -309,7 +309,7 @@ func (d *drone) run(h held) {
 	p := &process{held: h, drone: d, deadline: d.h.Deadline(s.policy)}
 	d.running = append(d.running, p)
 	s.began(p)
-	s.after(s.rand.around(3*time.Minute), func() { d.gone(p) })
+	s.after(s.rand.around(s.temper.life), func() { d.gone(p) })
 	d.enforce(p)
 }
 

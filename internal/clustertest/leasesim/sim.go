@@ -39,6 +39,7 @@ type Result struct {
 type sim struct {
 	rand   chance
 	config Config
+	temper temper
 	policy plane.Policy
 	now    instant
 	end    instant
@@ -61,6 +62,7 @@ func Run(seed uint64, config Config) Result {
 		config.Length = 20 * time.Minute
 	}
 	s := &sim{rand: newChance(seed), config: config, policy: config.Policy, end: instant(config.Length)}
+	s.temper = drawTemper(s.rand)
 	if s.policy == "" {
 		s.policy = plane.Balanced
 		if seed%3 == 0 {
@@ -139,20 +141,20 @@ func (s *sim) receive(d *drone, c *controller, fn func()) { s.carry(toController
 // seconds, a few minutes.
 func (s *sim) carry(way int, d *drone, c *controller, fn func()) {
 	copies := 1
-	if s.rand.of(0.03) {
+	if s.rand.of(s.temper.twice) {
 		copies = 2
 	}
 	for range copies {
-		if s.cut[way][d.name][c.name] || s.rand.of(0.03) {
+		if s.cut[way][d.name][c.name] || s.rand.of(s.temper.loss) {
 			continue
 		}
 		delay := s.rand.between(time.Millisecond, 60*time.Millisecond)
 		switch x := s.rand.Float64(); {
 		case s.slow[way][d.name][c.name]:
 			delay = s.rand.between(100*time.Millisecond, 60*time.Second)
-		case x < 0.02:
+		case x < s.temper.late:
 			delay = s.rand.between(5*time.Second, 150*time.Second)
-		case x < 0.08:
+		case x < s.temper.late+s.temper.slow:
 			delay = s.rand.between(100*time.Millisecond, 6*time.Second)
 		}
 		s.after(delay, fn)
@@ -171,11 +173,11 @@ func (s *sim) nowAndThen(every time.Duration, fn func()) {
 
 func (s *sim) trouble() {
 	for i, d := range s.drones {
-		s.nowAndThen(150*time.Second, func() { s.partition(i) })
-		s.nowAndThen(3*time.Minute, func() { // SIGSTOP of the agent
+		s.nowAndThen(s.temper.partition, func() { s.partition(i) })
+		s.nowAndThen(s.temper.sigstop, func() { // SIGSTOP of the agent
 			d.paused = s.now.add(s.rand.around(25 * time.Second))
 		})
-		s.nowAndThen(2*time.Minute, func() { // kill -9 of the agent
+		s.nowAndThen(s.temper.crash, func() { // kill -9 of the agent
 			d.alive = false
 			s.after(s.rand.around(10*time.Second), func() {
 				if !d.alive {
@@ -183,7 +185,7 @@ func (s *sim) trouble() {
 				}
 			})
 		})
-		s.nowAndThen(8*time.Minute, func() {
+		s.nowAndThen(s.temper.reboot, func() {
 			s.note("drone %d reboots", d.name)
 			d.reboot()
 			s.after(s.rand.around(15*time.Second), func() {
@@ -192,11 +194,11 @@ func (s *sim) trouble() {
 				}
 			})
 		})
-		s.nowAndThen(4*time.Minute, func() {
+		s.nowAndThen(s.temper.orphan, func() {
 			s.note("drone %d loses warden and reaper", d.name)
 			d.orphan()
 		})
-		s.nowAndThen(4*time.Minute, func() {
+		s.nowAndThen(s.temper.wall, func() {
 			d.wall += int64(s.rand.between(-time.Hour, time.Hour))
 			if !s.has(LeaseClock) {
 				for _, p := range d.running {
@@ -205,13 +207,13 @@ func (s *sim) trouble() {
 			}
 		})
 	}
-	s.nowAndThen(5*time.Minute, func() { s.db.down = s.now.add(s.rand.around(3 * time.Second)) })
-	s.nowAndThen(8*time.Minute, func() {
+	s.nowAndThen(s.temper.down, func() { s.db.down = s.now.add(s.rand.around(3 * time.Second)) })
+	s.nowAndThen(s.temper.dbstep, func() {
 		s.note("the database's clock steps")
 		s.db.clock.offset += int64(s.rand.between(-time.Hour, time.Hour))
 	})
 	if !s.config.Calm {
-		s.nowAndThen(3*time.Minute, func() {
+		s.nowAndThen(s.temper.failover, func() {
 			s.result.Failovers++
 			s.db.failover(s.now, s.rand.between(0, standbyLag), clock{s.db.clock.offset + int64(s.rand.between(-3*time.Second, 3*time.Second)), s.db.clock.rate})
 			s.db.down = s.now.add(s.rand.between(0, 2*time.Second))
@@ -223,8 +225,11 @@ func (s *sim) trouble() {
 // partition cuts a drone off from one or both controllers, in one or both ways.
 // Often buffers fill before the link breaks.
 func (s *sim) partition(drone int) {
-	ways, whom := 1+s.rand.IntN(3), 1+s.rand.IntN(3)
-	length := s.rand.around(50 * time.Second)
+	ways, slow, whom := 1+s.rand.IntN(3), 1+s.rand.IntN(3), 1+s.rand.IntN(3)
+	if s.rand.of(0.5) {
+		whom = 3
+	}
+	length := s.rand.around(60 * time.Second)
 	set := func(what *[2][drones][controllers]bool, ways int, on bool) {
 		for w := range 2 {
 			for c := range controllers {
@@ -237,14 +242,14 @@ func (s *sim) partition(drone int) {
 	var before time.Duration
 	if s.rand.of(0.5) {
 		before = s.rand.around(15 * time.Second)
-		set(&s.slow, 3, true)
+		set(&s.slow, slow, true)
 	}
 	s.after(before, func() {
 		s.note("drone %d is cut off (ways %b, controllers %b) for %s", drone, ways, whom, length)
 		set(&s.cut, ways, true)
 		s.after(length, func() {
 			set(&s.cut, ways, false)
-			set(&s.slow, 3, false)
+			set(&s.slow, slow, false)
 		})
 	})
 }

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"plane"
+)
+
+type droneFlags struct {
+	name, cluster, ip, db, dataDir, pool string
+	urls, runtimes                       []string
+	gatePort                             int
+	insecure, allowCommands              bool
+}
+
+func newDroneCommand() *cobra.Command {
+	var f droneFlags
+	cmd := &cobra.Command{
+		Use:   "drone",
+		Short: "Run a drone: the agent of a machine that runs backends",
+		Long: `Run the agent of a machine that runs backends, with reaper and warden beside it.
+
+SIGTERM detaches: backends run on, and the next agent takes them over.`,
+		GroupID: groupRun,
+		Args:    args(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runDrone(cmd, f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.name, "name", "", "name, beginning with dr- (default: kept in the data directory)")
+	fl.StringSliceVar(&f.urls, "controller-url", nil, "URL of the controller; several may be given")
+	fl.StringVar(&f.cluster, "cluster", "", "cluster that the drone belongs to")
+	fl.StringVar(&f.ip, "ip", "127.0.0.1", "address where proxies reach this machine")
+	fl.StringVar(&f.db, "db", "", "")
+	fl.StringVar(&f.dataDir, "data-dir", "", "where the drone keeps its files")
+	fl.StringVar(&f.pool, "pool", "", "pool that the drone belongs to")
+	fl.StringSliceVar(&f.runtimes, "runtimes", nil, "what it runs: process")
+	fl.IntVar(&f.gatePort, "gate-port", 0, "port of the gate, 0 = any free one")
+	fl.BoolVar(&f.insecure, "insecure", false, "no certificates; controller and proxies on this machine only")
+	fl.BoolVar(&f.allowCommands, "allow-commands", false, "run commands that callers name, not only those of apps")
+	retired(cmd, map[string]string{
+		"docker-runtime": "this release runs commands only", "log-config": "this release runs commands only",
+		"mount-base": "this release runs commands only", "auto-prune-images": "this release runs commands only",
+		"auto-prune-containers-older-than-seconds": "this release runs commands only",
+	})
+	fl.Lookup("auto-prune-images").NoOptDefVal = "true"
+	_ = fl.MarkHidden("db")
+	settings(cmd)
+	return cmd
+}
+
+func runDrone(cmd *cobra.Command, f droneFlags) error {
+	log, err := processLog(cmd, "drone")
+	if err != nil {
+		return err
+	}
+	warnRetired(cmd, log)
+	cluster, err := f.check(log)
+	if err != nil {
+		return err
+	}
+	h, lock, err := lockDrone(cmp.Or(f.dataDir, roleDataDir("drone")))
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	agent, err := openDrone(ctx, h, droneSetup{
+		name: f.name, cluster: cluster, pool: f.pool, urls: f.urls, commands: f.insecure || f.allowCommands, baseEnv: droneEnv(), baseDir: h.Dir,
+	}, log)
+	if err != nil {
+		return err
+	}
+	defer agent.close()
+	log.Info("drone runs", "cluster", cluster, "data", h.Dir)
+	return agent.Run(ctx)
+}
+
+func (f droneFlags) check(log *slog.Logger) (plane.ClusterName, error) {
+	if len(f.urls) == 0 {
+		return "", errors.New("--controller-url is missing; give the URL of the controller")
+	}
+	if f.db != "" {
+		log.Warn("flag has no meaning any more", "flag", "--db", "instead", "--data-dir")
+	}
+	if !slices.Equal(f.runtimes, []string{"process"}) {
+		return "", fmt.Errorf("--runtimes %q: this release has the runtime process; give --runtimes process to run commands on this machine", strings.Join(f.runtimes, ","))
+	}
+	if !f.insecure {
+		return "", errors.New("a drone without certificates needs --insecure: controller and proxies on this machine only")
+	}
+	if err := requireLoopback("--ip", f.ip+":0"); err != nil {
+		return "", err
+	}
+	return clusterFlag(f.cluster)
+}
+
+// droneEnv is what programs on a drone start from: nothing of the operator's
+// secrets, only what a login would have.
+func droneEnv() []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SHELL"} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}

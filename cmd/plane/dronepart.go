@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"plane"
+	"plane/internal/drone"
+	"plane/internal/drone/home"
+	"plane/internal/drone/leaseclock"
+	"plane/internal/drone/reaper"
+	deadlines "plane/internal/drone/table"
+	"plane/internal/drone/warden"
+	"plane/internal/runtime"
+	"plane/internal/runtime/process"
+)
+
+// droneSetup is what dev and drone differ in.
+type droneSetup struct {
+	dataDir    string
+	name       string // "" = the one kept in the data directory
+	cluster    plane.ClusterName
+	pool       string
+	urls       []string
+	header     http.Header
+	commands   bool
+	baseEnv    []string
+	baseDir    string
+	singleHost bool
+	observer   drone.Observer
+}
+
+// dronePart is an agent with its reaper and warden beside it.
+type dronePart struct {
+	*drone.Agent
+	processes *process.Runtime
+	table     *deadlines.Table
+}
+
+// watchersWait is how long reaper and warden may take to answer.
+const watchersWait = 10 * time.Second
+
+// lockDrone takes the data directory for this agent.
+func lockDrone(dir string) (home.Home, *home.Lock, error) {
+	h, err := home.New(dir)
+	if err != nil {
+		return h, nil, aboutFile(err)
+	}
+	lock, err := h.LockAgent()
+	if errors.Is(err, home.ErrInUse) {
+		return h, nil, fmt.Errorf("%w; stop it, or choose another directory with --data-dir", err)
+	}
+	return h, lock, err
+}
+
+// openDrone makes the agent of the data directory that the caller has locked,
+// and starts reaper and warden beside it unless they run.
+func openDrone(ctx context.Context, h home.Home, s droneSetup, log *slog.Logger) (*dronePart, error) {
+	name, err := keptName(h.Dir, "name", s.name, plane.PrefixDrone)
+	if err != nil {
+		return nil, err
+	}
+	boot, err := leaseclock.BootID()
+	if err != nil {
+		return nil, err
+	}
+	clock := leaseclock.KindLease
+	if s.singleHost {
+		clock = leaseclock.KindAwake
+	}
+	argv, err := watcherCommand("reaper", h, clock)
+	if err != nil {
+		return nil, err
+	}
+	processes := process.New(func(ctx context.Context) (*warden.Client, error) {
+		wait, cancel := context.WithTimeout(ctx, watchersWait)
+		defer cancel()
+		if err := reaper.Ensure(wait, h, argv); err != nil {
+			return nil, err
+		}
+		return warden.Connect(wait, h)
+	}, process.Options{Home: h, Log: log})
+	if _, err := processes.Connect(ctx); err != nil {
+		return nil, fmt.Errorf("start the processes that watch backends: %w", err)
+	}
+	t, err := deadlines.Open(h.TableFile())
+	if err != nil {
+		processes.Close()
+		return nil, err
+	}
+	agent, err := drone.New(drone.Config{
+		Name: name, Cluster: s.cluster, Pool: s.pool, ControllerURLs: s.urls, Header: s.header,
+		Home: h, Table: t, Clock: t.Clock(), BootID: boot, WardenInstance: processes.Instance,
+		Runtimes: map[string]runtime.Runtime{"process": processes},
+		Commands: s.commands, BaseEnv: s.baseEnv, BaseDir: s.baseDir, SingleHost: s.singleHost,
+		Version: version, Hash: buildHash(), Log: log, Observer: s.observer,
+	})
+	if err != nil {
+		processes.Close()
+		return nil, err
+	}
+	return &dronePart{Agent: agent, processes: processes, table: t}, nil
+}
+
+// close lets go of warden and table; backends run on.
+func (d *dronePart) close() {
+	d.processes.Close()
+	_ = d.table.Close()
+}
+
+// keptName is given, or the name kept in dir's file, or a new one that is kept there.
+func keptName(dir, file, given string, prefix plane.Prefix) (plane.NodeName, error) {
+	if given != "" {
+		return plane.NodeName(given), plane.CheckNode(plane.NodeName(given), prefix)
+	}
+	path := filepath.Join(dir, file)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		n := plane.NodeName(strings.TrimSpace(string(b)))
+		return n, plane.CheckNode(n, prefix)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", aboutFile(err)
+	}
+	n := plane.RandomName(rand.Reader, prefix)
+	return plane.NodeName(n), aboutFile(writeFile(path, n+"\n"))
+}
+
+// writeFile replaces a file whole: a power cut leaves the old or the new one.
+func writeFile(path, text string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err = f.WriteString(text); err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
