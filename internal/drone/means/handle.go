@@ -3,7 +3,10 @@ package means
 import (
 	"context"
 	"os"
+	"os/signal"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Handle is a hold on a process: what it refers to is never another process
@@ -33,8 +36,9 @@ func (h *Handle) Close() {
 	}
 }
 
-// pollEvery is how often a process without pidfd is looked at.
-const pollEvery = 25 * time.Millisecond
+// pollEvery is how often a process without pidfd is looked at if it isn't our
+// child.
+const pollEvery = 250 * time.Millisecond
 
 // Ended waits until the first process has ended, reaped or not, or ctx is done.
 func (m *Means) Ended(ctx context.Context, h *Handle) error {
@@ -43,14 +47,43 @@ func (m *Means) Ended(ctx context.Context, h *Handle) error {
 			return err
 		}
 	}
+	child := make(chan os.Signal, 1)
+	signal.Notify(child, unix.SIGCHLD)
+	defer signal.Stop(child)
 	t := time.NewTicker(pollEvery)
 	defer t.Stop()
 	for m.Alive(h.id) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-child:
 		case <-t.C:
 		}
 	}
 	return nil
+}
+
+// Duplicate gives a descriptor of the same process for sending it elsewhere, -1
+// if there is none.
+func (h *Handle) Duplicate() int {
+	if h.f == nil {
+		return -1
+	}
+	return Duplicate(h.f)
+}
+
+// Duplicate gives another descriptor of f, -1 if f is closed. It is safe
+// beside Close, unlike the number that f.Fd shows.
+func Duplicate(f *os.File) int {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1
+	}
+	dup := -1
+	_ = raw.Control(func(fd uintptr) {
+		if n, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			dup = n
+		}
+	})
+	return dup
 }

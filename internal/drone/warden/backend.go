@@ -1,0 +1,292 @@
+package warden
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"plane"
+	"plane/internal/drone/means"
+	"plane/internal/drone/table"
+)
+
+// backend is one that runs. What is set before started is closed doesn't change
+// afterwards.
+type backend struct {
+	id      plane.BackendID
+	key     string
+	port    int
+	started chan struct{}
+	failed  error // set if it never ran
+
+	entry  table.Entry
+	handle *means.Handle // nil if its first process isn't known
+	pipe   *os.File      // nil if its output is lost
+	out    *output
+	drains chan struct{} // closed when pipe has ended
+
+	ended chan struct{}
+	exit  plane.Exit // set before ended is closed
+}
+
+func (b *backend) running() Running {
+	e := b.entry
+	return Running{Backend: b.id, Pid: e.Pid, Start: e.Start, Cgroup: e.Cgroup, Port: b.port}
+}
+
+// start runs an order, once per id.
+func (w *warden) start(ctx context.Context, o Order) (Running, []string, error) {
+	w.mu.Lock()
+	if b := w.backends[o.Backend]; b != nil {
+		w.mu.Unlock()
+		<-b.started
+		return b.running(), nil, b.failed
+	}
+	if w.ended[o.Backend] {
+		w.mu.Unlock()
+		return w.remembered(o.Backend), nil, nil
+	}
+	if _, ok := w.refused[o.Backend]; ok {
+		w.mu.Unlock()
+		return Running{}, nil, ErrGone
+	}
+	if _, ok := w.keys[o.Key]; ok && o.Key != "" {
+		w.mu.Unlock()
+		return Running{}, nil, ErrKeyInUse
+	}
+	b := &backend{
+		id: o.Backend, key: o.Key, port: o.Port, started: make(chan struct{}),
+		out:    &output{dir: backendDir(w.home, o.Backend)},
+		drains: make(chan struct{}), ended: make(chan struct{}),
+	}
+	w.addLocked(b)
+	w.mu.Unlock()
+	warnings, err := w.launch(ctx, b, o)
+	if err != nil {
+		b.failed = err
+		w.mu.Lock()
+		w.removeLocked(b)
+		w.mu.Unlock()
+	}
+	close(b.started)
+	return b.running(), warnings, err
+}
+
+func (w *warden) addLocked(b *backend) {
+	w.backends[b.id] = b
+	if b.key != "" {
+		w.keys[b.key] = b.id
+	}
+	w.touchLocked()
+}
+
+func (w *warden) removeLocked(b *backend) {
+	delete(w.backends, b.id)
+	if w.keys[b.key] == b.id {
+		delete(w.keys, b.key)
+	}
+	w.touchLocked()
+}
+
+// launch makes the entry and tells the heir before anything runs, so that at no
+// instant there is a process that nobody else could end.
+func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []string, err error) {
+	if w.table.Clock().Now() >= o.Deadline {
+		return nil, ErrDead
+	}
+	r, wr, err := newPipe()
+	if err != nil {
+		return nil, err
+	}
+	defer wr.Close()
+	defer func() {
+		if err != nil {
+			_ = r.Close()
+		}
+	}()
+	program := means.Program{Backend: o.Backend, Executable: o.Executable, Env: o.Env, Output: wr, Cgroup: w.means.Cgroups()}
+	if o.Executable.Listen == plane.ListenInherit {
+		if program.Listener, err = listen(o.Port); err != nil {
+			return nil, err
+		}
+		defer program.Listener.Close()
+	}
+	b.entry, err = w.table.Claim(table.Entry{
+		Backend: o.Backend, Key: o.Key, Generation: o.Generation, Policy: o.Policy, Epoch: o.Epoch,
+		Deadline: o.Deadline, Grace: o.Grace, Port: o.Port, Cgroup: program.Cgroup,
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.executioner.Look()
+	w.heir.hold(b.id, held{Backend: b.id}, r, nil)
+	forked := w.orphans.Starting()
+	s, err := w.means.Start(program)
+	forked(s.Identity.Pid)
+	if err != nil {
+		w.table.Clear(b.entry)
+		w.means.Clean(b.id)
+		w.heir.drop(b.id)
+		return s.Warnings, err
+	}
+	b.entry = w.table.Bind(b.entry, s.Identity.Pid, s.Identity.Start)
+	b.handle = means.NewHandle(s.Identity, s.Pidfd)
+	b.pipe = r
+	w.heir.hold(b.id, b.held(), nil, b.handle)
+	if b.entry.Dead {
+		w.executioner.Look()
+	}
+	w.watch(ctx, b)
+	return s.Warnings, nil
+}
+
+func (b *backend) held() held {
+	return held{Backend: b.id, Pid: b.entry.Pid, Start: b.entry.Start, Cgroup: b.entry.Cgroup}
+}
+
+func listen(port int) (*os.File, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // the program should find what it would have made itself
+	l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return nil, fmt.Errorf("listen on port %d for the program: %w", port, err)
+	}
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		return nil, fmt.Errorf("listen on port %d for the program: %w", port, err)
+	}
+	return f, nil
+}
+
+// watch keeps a backend until its end. If the warden ends first, both
+// goroutines leave everything to the next one. entry and handle must be set.
+func (w *warden) watch(ctx context.Context, b *backend) {
+	if b.pipe == nil {
+		close(b.drains)
+	} else {
+		w.keepers.Go(func() {
+			defer close(b.drains)
+			drain(ctx, b.pipe, b.out, func(err error) {
+				w.log.Error("output of a backend is lost", "backend", b.id, "err", err)
+			})
+		})
+	}
+	w.keepers.Go(func() { w.keep(ctx, b) })
+}
+
+// keep waits for the end of the first process, makes the rest absent, and only
+// then says that the backend ended.
+func (w *warden) keep(ctx context.Context, b *backend) {
+	var exit plane.Exit
+	mine := false
+	if b.handle != nil {
+		if err := w.means.Ended(ctx, b.handle); err != nil {
+			return
+		}
+	}
+	exit, mine = w.status(ctx, b)
+	if !w.absent(ctx, b) {
+		return
+	}
+	select {
+	case <-b.drains:
+	case <-time.After(time.Second): // someone outside holds the pipe open
+	case <-ctx.Done():
+		return
+	}
+	dir := b.out.dir
+	exit.Output = lastLines(dir)
+	exit.OOM = exit.Signal == "SIGKILL" && w.means.OutOfMemory(b.id)
+	if err := writeRecord(dir, exitFile, exit); err != nil {
+		w.log.Error("an exit status is not on disk", "backend", b.id, "err", err)
+	}
+	w.table.Clear(b.entry)
+	if mine {
+		w.means.Reap(b.entry.Pid)
+		w.orphans.Reaped(b.entry.Pid)
+	}
+	w.heir.drop(b.id)
+	w.means.Clean(b.id)
+	if b.handle != nil {
+		b.handle.Close()
+	}
+	if b.pipe != nil {
+		_ = b.pipe.Close()
+	}
+	b.out.close()
+	b.exit = exit
+	w.mu.Lock()
+	w.removeLocked(b)
+	w.ended[b.id] = true
+	w.mu.Unlock()
+	close(b.ended)
+}
+
+// absent returns true when nothing of the backend is left. What is left of one
+// that was asked to end gets the rest of its grace.
+func (w *warden) absent(ctx context.Context, b *backend) bool {
+	until := time.Now()
+	if e, ok := w.table.Live(b.entry); ok && e.Softened {
+		until = until.Add(e.Grace)
+	}
+	pause := time.Millisecond
+	for {
+		pids, err := w.means.Procs(identity(b.entry))
+		if err == nil && len(pids) == 0 {
+			return true
+		}
+		if err != nil {
+			w.log.Error("processes of a backend can't be listed", "backend", b.id, "err", err)
+		}
+		if time.Now().After(until) {
+			w.means.Kill(identity(b.entry))
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 50*time.Millisecond)
+	}
+}
+
+// strangerStatus is how long to wait for word of a process that isn't our child.
+const strangerStatus = 500 * time.Millisecond
+
+// status tells how the first process ended. If an heir is its parent, the
+// heir's note tells it.
+func (w *warden) status(ctx context.Context, b *backend) (exit plane.Exit, mine bool) {
+	for end := time.Now().Add(strangerStatus); ; {
+		if b.handle != nil {
+			if exit, mine, known := w.means.Status(b.handle); known {
+				return exit, mine
+			}
+		}
+		for _, name := range []string{exitFile, statusFile} {
+			if exit, ok := readRecord(b.out.dir, name); ok {
+				return exit, false
+			}
+		}
+		if b.handle == nil {
+			return plane.Exit{Message: "Plane's warden ended while this backend started."}, false
+		}
+		if time.Now().After(end) {
+			return plane.Exit{Message: "Its exit status is unknown: the processes that watched it were replaced."}, false
+		}
+		select {
+		case <-ctx.Done():
+			return plane.Exit{}, false
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// remembered is a backend that ended.
+func (w *warden) remembered(id plane.BackendID) Running {
+	exit, _ := readRecord(backendDir(w.home, id), exitFile)
+	return Running{Backend: id, Exit: &exit}
+}

@@ -1,0 +1,100 @@
+package warden
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"plane"
+	"plane/internal/drone/means"
+	"plane/internal/drone/table"
+)
+
+// Executioner enforces the table: SIGTERM ahead of a deadline, once, and at it
+// SIGKILL, until nothing is left. Warden and reaper each run one; that both do
+// the same harms nothing.
+type Executioner struct {
+	Table *table.Table
+	Means *means.Means
+	Log   *slog.Logger
+	Wake  chan struct{} // with room for one; a send makes it look at once
+}
+
+const (
+	pollTable  = 50 * time.Millisecond // deadlines are compared at least this often
+	pollDying  = 20 * time.Millisecond // while something condemned is left
+	pollUnused = 500 * time.Millisecond
+)
+
+// Run enforces until ctx is done.
+func (x *Executioner) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	clock := x.Table.Clock()
+	var next plane.Instant
+	var seen uint64
+	for {
+		if changes := x.Table.Changes(); changes != seen || clock.Now() >= next {
+			seen = changes
+			next = x.pass()
+		}
+		pause := pollTable
+		if x.Table.Used() == 0 {
+			pause = pollUnused
+		} else if d := next.Sub(clock.Now()); d < pause {
+			pause = max(d, 0)
+		}
+		timer.Reset(pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-x.Wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// Look makes Run look at once.
+func (x *Executioner) Look() {
+	select {
+	case x.Wake <- struct{}{}:
+	default:
+	}
+}
+
+// pass does what is due and returns when the next thing will be.
+func (x *Executioner) pass() plane.Instant {
+	next := plane.Never
+	now := x.Table.Clock().Now()
+	var kill []means.Identity
+	for _, e := range x.Table.Entries() {
+		switch {
+		case x.Table.Condemn(e):
+			if !e.Dead {
+				x.Log.Info("the deadline has come", "backend", e.Backend, "pid", e.Pid)
+			}
+			kill = append(kill, identity(e))
+			next = min(next, now.Add(pollDying))
+		case now < e.SoftAt() || e.Softened:
+			if e.Softened {
+				next = min(next, e.Deadline)
+			} else {
+				next = min(next, e.SoftAt())
+			}
+		default:
+			next = min(next, e.Deadline)
+			if e.Pid != 0 && x.Table.Soften(e) {
+				x.Log.Info("the deadline is near", "backend", e.Backend, "pid", e.Pid)
+				x.Means.Terminate(identity(e))
+			}
+		}
+	}
+	if len(kill) > 0 {
+		x.Means.Kill(kill...)
+	}
+	return next
+}
+
+func identity(e table.Entry) means.Identity {
+	return means.Identity{Backend: e.Backend, Pid: e.Pid, Start: e.Start, Cgroup: e.Cgroup}
+}

@@ -1,0 +1,265 @@
+package process_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"plane"
+	"plane/internal/drone/home"
+	"plane/internal/drone/leaseclock"
+	"plane/internal/drone/means"
+	"plane/internal/drone/reaper"
+	"plane/internal/drone/table"
+	"plane/internal/drone/warden"
+	"plane/internal/runtime"
+	"plane/internal/runtime/process"
+)
+
+// TestMain makes this test's own program serve as reaper and warden.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden") {
+		part(os.Args[1], os.Args[2])
+	}
+	os.Exit(m.Run())
+}
+
+func part(name, dir string) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	h, err := home.New(dir)
+	if err == nil {
+		leave := 300 * time.Millisecond
+		if d, err := time.ParseDuration(os.Getenv("TEST_LEAVE")); err == nil {
+			leave = d
+		}
+		switch name {
+		case "reaper":
+			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
+		case "warden":
+			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: leave, Log: log})
+		}
+	}
+	if err != nil {
+		log.Error("ended", "err", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// rig is a drone without an agent: the test is the agent.
+type rig struct {
+	t    testing.TB
+	home home.Home
+	r    *process.Runtime
+	n    int
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "plane")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := home.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &rig{t: t, home: h}
+	g.r = g.runtime()
+	t.Cleanup(g.end)
+	return g
+}
+
+func (g *rig) runtime() *process.Runtime {
+	exe, err := os.Executable()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return process.New(func(ctx context.Context) (*warden.Client, error) {
+		if err := reaper.Ensure(ctx, g.home, []string{exe, "reaper", g.home.Dir}); err != nil {
+			return nil, err
+		}
+		return warden.Connect(ctx, g.home)
+	}, process.Options{Home: g.home})
+}
+
+// end kills what runs and waits until the parts have left.
+func (g *rig) end() {
+	g.r.Close()
+	_, watched := g.home.Holder("warden")
+	r := g.runtime()
+	if watched {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		found, err := r.Found(ctx)
+		if err != nil {
+			g.t.Errorf("at the end: %v", err)
+		}
+		for _, f := range found {
+			if p, err := r.Attach(ctx, f.Backend); err == nil {
+				_ = p.Stop(ctx, plane.Hard)
+				if _, err := p.Wait(ctx); err != nil {
+					g.t.Errorf("at the end: %v", err)
+				}
+			}
+		}
+	}
+	r.Close()
+	deadline := time.Now().Add(15 * time.Second)
+	for {
+		_, w := g.home.Holder("warden")
+		_, r := g.home.Holder("reaper")
+		if !w && !r {
+			break
+		}
+		if time.Now().After(deadline) {
+			g.t.Error("warden or reaper stay")
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	m := means.New(g.home.Hash(), slog.New(slog.DiscardHandler))
+	if s := m.Strays(); len(s) > 0 {
+		g.t.Errorf("left running: %v", s)
+		m.Kill(s...)
+	}
+	if m.Base() != "" {
+		if err := os.Remove(m.Base()); err != nil {
+			g.t.Errorf("cgroups are left: %v", err)
+		}
+	}
+	if g.t.Failed() {
+		for _, part := range []string{"reaper", "warden"} {
+			b, _ := os.ReadFile(g.home.Log(part))
+			g.t.Logf("%s.log:\n%s", part, b)
+		}
+	}
+	_ = os.Remove(g.home.TableFile())
+	_ = os.RemoveAll(g.home.Dir)
+}
+
+func (g *rig) table() *table.Table {
+	g.t.Helper()
+	tb, err := table.Open(g.home.TableFile())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = tb.Close() })
+	return tb
+}
+
+func (g *rig) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	g.t.Cleanup(cancel)
+	return ctx
+}
+
+// unit is a backend that runs script; life is how far off its deadline is.
+func (g *rig) unit(script string, life time.Duration) runtime.Unit {
+	g.n++
+	name := fmt.Sprintf("b%d", g.n)
+	return runtime.Unit{
+		Backend: plane.BackendID(name), Key: plane.Key{Name: name}, Generation: 1,
+		Policy: plane.Fast, Epoch: 1, Deadline: leaseclock.Lease().Now().Add(life), Grace: 500 * time.Millisecond,
+		Executable: plane.Executable{Command: []string{"/bin/sh", "-c", script}},
+		Env:        []string{"PATH=/usr/bin:/bin"},
+	}
+}
+
+func (g *rig) start(u runtime.Unit) runtime.Process {
+	g.t.Helper()
+	p, err := g.r.Start(g.ctx(), u)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return p
+}
+
+func (g *rig) wait(p runtime.Process) plane.Exit {
+	g.t.Helper()
+	exit, err := p.Wait(g.ctx())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return exit
+}
+
+func (g *rig) pid(part string) int {
+	g.t.Helper()
+	pid := 0
+	g.eventually(part+" runs", func() bool {
+		var held bool
+		pid, held = g.home.Holder(part)
+		return held && pid != 0
+	})
+	return pid
+}
+
+// kill signals a part and returns its pid.
+func (g *rig) kill(part string, sig syscall.Signal) int {
+	g.t.Helper()
+	pid := g.pid(part)
+	if err := syscall.Kill(pid, sig); err != nil {
+		g.t.Fatal(err)
+	}
+	return pid
+}
+
+// replaced waits until part runs as another process, and settles.
+func (g *rig) replaced(part string, old int) {
+	g.t.Helper()
+	g.eventually(part+" is replaced", func() bool {
+		pid, held := g.home.Holder(part)
+		return held && pid != old && pid != 0
+	})
+	g.settled()
+}
+
+// settled waits until the reaper has said in its log that it is connected to
+// the present warden.
+func (g *rig) settled() {
+	g.t.Helper()
+	reaper := g.pid("reaper")
+	g.eventually("they talk to each other", func() bool {
+		w, err := warden.Probe(g.ctx(), g.home)
+		if err != nil {
+			return false
+		}
+		b, _ := os.ReadFile(g.home.Log("warden"))
+		all := string(b)
+		if i := strings.LastIndex(all, fmt.Sprintf("serving pid=%d", w.Pid)); i >= 0 {
+			all = all[i:]
+		} else {
+			return false
+		}
+		return strings.Contains(all, fmt.Sprintf(`msg="reaper connected" pid=%d`, reaper))
+	})
+}
+
+func (g *rig) eventually(what string, ok func() bool) {
+	g.t.Helper()
+	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			g.t.Fatal("never: " + what)
+		}
+	}
+}
+
+func alive(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(b), ") Z ")
+}
+
+// file gives a path for a script to write to.
+func (g *rig) file(name string) string { return filepath.Join(g.home.Dir, name) }
+
+func (g *rig) read(name string) string {
+	b, _ := os.ReadFile(g.file(name))
+	return string(b)
+}
