@@ -72,6 +72,7 @@ type exchange struct {
 	answer body
 	pump   *pump
 	sent   bool // something of the body was taken
+	broken bool // the response has begun and won't be completed
 
 	// Of the backend, guarded by its lock while it counts the exchange in.
 	backend    *backend
@@ -92,7 +93,7 @@ func (x *exchange) reset() {
 	x.mu.Lock()
 	x.cause, x.cancel, x.up, x.started = nil, nil, nil, false
 	x.mu.Unlock()
-	x.upgraded, x.sent, x.claims = false, false, nil
+	x.upgraded, x.sent, x.broken, x.claims = false, false, false, nil
 	x.host = normalHost(x.req.host)
 }
 
@@ -595,6 +596,7 @@ func (x *exchange) relay(u *upstream, cors bool) (keep bool, failed error) {
 		_ = u.conn.Close()
 	}
 	if !complete || !live {
+		x.broken = true
 		x.client.kill()
 		return false, nil
 	}

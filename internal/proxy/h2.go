@@ -159,7 +159,7 @@ func (p *Proxy) serveH2(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	defer stop()
 	leave := context.AfterFunc(ctx, func() { x.abort(errLeaving) })
 	defer leave()
-	if !x.serve(ctx) && c.begun {
+	if x.serve(ctx); x.broken || !c.begun {
 		panic(http.ErrAbortHandler) // the response is incomplete: say so
 	}
 }
@@ -269,7 +269,7 @@ func (c *h2Client) hijack(*response) (*source, error) {
 func (c *h2Client) lookOut() {} // the request's context tells
 
 func (c *h2Client) interrupt() {
-	if !c.ended {
+	if c.x.sent { // else there was nothing to wait for, and the body is still to be sent
 		_ = c.in.Body.Close()
 	}
 }
