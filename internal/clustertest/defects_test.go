@@ -72,3 +72,5 @@ func (d defect) putBack(t *testing.T, root string) string {
 	}
 	return overlay
 }
+
+var defects = []defect{}

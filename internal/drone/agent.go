@@ -36,7 +36,7 @@ func New(cfg Config) (*Agent, error) {
 }
 
 // Ready reports whether what ran before has been taken over and a controller
-// has welcomed the drone at least once.
+// has renewed the lease at least once: starts are accepted.
 func (a *Agent) Ready() bool { return a.ready.Load() }
 
 // Run serves until ctx is done, or fails. Then it detaches: backends run on,

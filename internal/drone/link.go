@@ -152,6 +152,7 @@ func (l *link) renewed(m wire.Renewed) error {
 			return l.raise(m.Epochs) // the answer is to an attempt of other epochs
 		}
 		if _, moved := l.keeper.renewed(m.Number); moved {
+			l.ready.Store(true)
 			signal(l.answered)
 		}
 		return nil

@@ -126,7 +126,6 @@ func (s *session) serve(ctx context.Context, base string) (welcomed bool, err er
 	default:
 		return false, fmt.Errorf("controller answers hello with %T", m)
 	}
-	s.ready.Store(true)
 	l := &link{session: s, conn: conn, answered: make(chan struct{}, 1), soon: make(chan struct{}, 1), logs: map[int64]context.CancelFunc{}}
 	return true, l.run(ctx)
 }
