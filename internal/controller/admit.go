@@ -78,8 +78,8 @@ func (c *Controller) admitTx(tx store.Tx, h wire.DroneHello) (admission, error) 
 		return out, err
 	}
 	if fresh {
-		d.Epochs = firstEpochs(h)
-	} else if err := c.settleEpochs(tx, &d, h, known, len(live) > 0); err != nil {
+		d.Epochs = firstEpochs(h, known)
+	} else if err := c.settleEpochs(tx, &d, h, known, live); err != nil {
 		return out, err
 	}
 	d.Name, d.Cluster, d.Pool, d.Version, d.Hash = h.Name, h.Cluster, h.Pool, h.Version, h.Hash
@@ -113,13 +113,17 @@ func (c *Controller) admitTx(tx store.Tx, h wire.DroneHello) (admission, error) 
 	return out, err
 }
 
-// firstEpochs are those of a drone that this store doesn't know. What it may
-// run of older ones has ended by their number.
-func firstEpochs(h wire.DroneHello) plane.Epochs {
-	e := plane.Epochs{1, 1, 1}
-	if h.Epochs != nil {
+// firstEpochs are those of a drone that this store doesn't know. If the drone
+// does know the store, it goes on where it was; of another store's epochs
+// nothing may run on.
+func firstEpochs(h wire.DroneHello, known bool) plane.Epochs {
+	if h.Epochs == nil {
+		return plane.Epochs{1, 1, 1}
+	}
+	e := *h.Epochs
+	if !known || h.Joins {
 		for i := range e {
-			e[i] = h.Epochs[i] + 1
+			e[i]++
 		}
 	}
 	return e
@@ -128,7 +132,7 @@ func firstEpochs(h wire.DroneHello) plane.Epochs {
 // settleEpochs brings the epochs of a known drone to what its hello proves. An
 // epoch ends by the drone's word that nothing of it runs, or by its lapse,
 // never because a machine of that name has come.
-func (c *Controller) settleEpochs(tx store.Tx, d *store.Drone, h wire.DroneHello, known, live bool) error {
+func (c *Controller) settleEpochs(tx store.Tx, d *store.Drone, h wire.DroneHello, known bool, live []store.Backend) error {
 	raise := func(p plane.Policy, after time.Duration) error {
 		ok, err := tx.RaiseEpoch(d.Name, p, d.Epochs.Of(p), after)
 		if ok {
@@ -139,7 +143,8 @@ func (c *Controller) settleEpochs(tx store.Tx, d *store.Drone, h wire.DroneHello
 	if h.Epochs == nil || !known {
 		// It doesn't know what it held here. Without rows there is nothing to know.
 		for _, p := range plane.Policies {
-			if live && !c.clock.lapsed(p, d.RenewedAt, tx.Now()) {
+			holds := slices.ContainsFunc(live, func(b store.Backend) bool { return b.Policy == p && b.Epoch == d.Epochs.Of(p) })
+			if holds && !c.clock.lapsed(p, d.RenewedAt, tx.Now()) {
 				wait := "an operator's plane node rm"
 				if t := p.Terms().Store; t != 0 {
 					wait = fmt.Sprintf("up to %s", t)
