@@ -87,19 +87,31 @@ func (t *tx) InsertBackend(b store.Backend) error {
 	if created.IsZero() {
 		created = now
 	}
-	err = t.insert(`INSERT INTO backend (id, namespace, name, tag, generation, cluster, drone, app, release, spec, policy,
+	// Not one INSERT … SELECT … WHERE NOT EXISTS: with the trigger SQLite would
+	// put the row into a temporary table first. Ids are spent by the writer only.
+	err = t.get(`SELECT 1 FROM spent_id WHERE hash = ?`, func(*row) {}, spent(b.ID))
+	if err == nil {
+		return store.ErrConflict
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	seq, err := t.insertSeq(`INSERT INTO backend (id, namespace, name, tag, generation, cluster, drone, app, release, spec, policy,
 			epoch, static, subdomain, actor, decision, request_id, created_at, ready_at, rank, state, state_at,
 			revocation, revision, ended_at)
-		SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
-		WHERE NOT EXISTS (SELECT 1 FROM spent_id WHERE hash = ?)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`,
 		b.ID, b.Key.Namespace, b.Key.Name, b.Key.Tag, b.Generation, b.Cluster, b.Drone, b.App, b.Release, spec, b.Policy,
 		b.Epoch, b.Static, b.Subdomain, b.Actor, b.Decision, b.RequestID, created, b.ReadyAt, b.State.Status.Order(), state, now,
-		b.Revocation, b.Revision, endedAt(b.State, now), spent(b.ID))
+		b.Revocation, b.Revision, endedAt(b.State, now))
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`INSERT INTO step (backend, rank, at, state) SELECT seq, rank, state_at, state FROM backend WHERE id = ?`, b.ID)
+	return t.insertStep(seq, b.State.Status.Order(), now, state)
+}
+
+func (t *tx) insertStep(seq int64, rank int, at time.Time, state string) error {
+	_, err := t.exec(`INSERT INTO step (backend, rank, at, state) VALUES (?, ?, ?, ?)`, seq, rank, at, state)
 	return err
 }
 
@@ -128,7 +140,7 @@ func (t *tx) RecordState(id plane.BackendID, s plane.State, at time.Time) (bool,
 	if err != nil {
 		return false, err
 	}
-	_, err = t.exec(`INSERT INTO step (backend, rank, at, state) VALUES (?, ?, ?, ?)`, seq, rank, at, state)
+	err = t.insertStep(seq, rank, at, state)
 	return err == nil, err
 }
 

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"database/sql/driver"
 	"errors"
 	"time"
 
@@ -52,14 +53,22 @@ func (t *tx) save() error {
 	return nil
 }
 
-// exec runs a writing statement and returns how many rows it changed.
-func (t *tx) exec(query string, args ...any) (int64, error) {
+func (t *tx) run(query string, args []any) (driver.Result, error) {
 	if err := t.save(); err != nil {
-		return 0, err
+		return nil, err
 	}
 	res, err := t.c.exec(query, args...)
 	if err != nil {
-		return 0, t.failed(err)
+		return nil, t.failed(err)
+	}
+	return res, nil
+}
+
+// exec runs a writing statement and returns how many rows it changed.
+func (t *tx) exec(query string, args ...any) (int64, error) {
+	res, err := t.run(query, args)
+	if err != nil {
+		return 0, err
 	}
 	return res.RowsAffected()
 }
@@ -72,11 +81,23 @@ func (t *tx) changed(query string, args ...any) (bool, error) {
 
 // insert is exec for ON CONFLICT DO NOTHING: no row means store.ErrConflict.
 func (t *tx) insert(query string, args ...any) error {
-	ok, err := t.changed(query, args...)
-	if err == nil && !ok {
-		return store.ErrConflict
-	}
+	_, err := t.insertSeq(query, args...)
 	return err
+}
+
+// insertSeq is insert for a table with a seq, and returns it.
+func (t *tx) insertSeq(query string, args ...any) (int64, error) {
+	res, err := t.run(query, args)
+	if err != nil {
+		return 0, err
+	}
+	switch n, err := res.RowsAffected(); {
+	case err != nil:
+		return 0, t.failed(err)
+	case n == 0:
+		return 0, store.ErrConflict
+	}
+	return res.LastInsertId()
 }
 
 // find calls each for every row of a query.
