@@ -129,6 +129,7 @@ func newController(t testing.TB) *controller {
 		seen: map[int64]bool{}, acted: map[string]wire.Acted{}, idle: map[int64]wire.IdleAnswer{}, logs: map[int64]*logs{},
 	}
 	c.server = httptest.NewServer(http.HandlerFunc(c.serve))
+	t.Cleanup(c.server.CloseClientConnections)
 	t.Cleanup(c.server.Close)
 	return c
 }
@@ -245,6 +246,12 @@ func (c *controller) send(m wire.Message) {
 	}
 }
 
+func (c *controller) connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil
+}
+
 // drop cuts the connection.
 func (c *controller) drop() {
 	c.mu.Lock()
@@ -344,22 +351,23 @@ func (c *controller) awaitLease(d *testDrone) {
 	c.t.Helper()
 	eventually(c.t, "lease is renewed", func() bool {
 		crew := d.agent.crew.Load()
-		return crew != nil && crew.keeper.get().Granted && c.grant(plane.Balanced).Renewal == crew.keeper.get().Committed
+		return c.connected() && crew != nil && crew.keeper.get().Granted && c.grant(plane.Balanced).Renewal == crew.keeper.get().Committed
 	})
 }
 
 // testDrone is an agent with a fake runtime. The runtime, the clock and the
 // data directory outlive the agent, as on a real machine.
 type testDrone struct {
-	t       testing.TB
-	cfg     Config
-	clock   *jumpClock
-	runtime *fake.Runtime
-	table   *fakeTable
-	agent   *Agent
-	cancel  context.CancelFunc
-	ended   chan error
-	logged  *logText
+	t          testing.TB
+	controller *controller
+	cfg        Config
+	clock      *jumpClock
+	runtime    *fake.Runtime
+	table      *fakeTable
+	agent      *Agent
+	cancel     context.CancelFunc
+	ended      chan error
+	logged     *logText
 }
 
 type logText struct {
@@ -381,6 +389,17 @@ func (l *logText) has(s string) bool {
 
 var portBlocks atomic.Int64
 
+// testPorts is the first of a block of 50 ports of which the first two are
+// vacant; runs of this test beside each other begin at different ones.
+func testPorts() int {
+	for {
+		block := (os.Getpid() + int(portBlocks.Add(1))) % 180
+		if first := 23000 + 50*block; vacant(first) && vacant(first+1) {
+			return first
+		}
+	}
+}
+
 func newDrone(t testing.TB, c *controller) *testDrone {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "drone")
@@ -393,14 +412,14 @@ func newDrone(t testing.TB, c *controller) *testDrone {
 		t.Fatal(err)
 	}
 	clock := &jumpClock{began: time.Now()}
-	d := &testDrone{t: t, clock: clock, runtime: &fake.Runtime{Clock: clock.Now}, logged: &logText{}}
+	d := &testDrone{t: t, controller: c, clock: clock, runtime: &fake.Runtime{Clock: clock.Now}, logged: &logText{}}
 	d.table = &fakeTable{Runtime: d.runtime, short: map[plane.BackendID]plane.Instant{}}
-	block := int(portBlocks.Add(1)) % 200
+	first := testPorts()
 	d.cfg = Config{
 		Name: "dr-test", Cluster: "localhost:9090", ControllerURLs: []string{c.server.URL},
 		Home: h, Table: d.table, Clock: clock, BootID: "boot-1",
 		Runtimes: map[string]runtime.Runtime{"process": d.runtime}, Commands: true, SingleHost: true,
-		Ports: PortRange{21000 + 50*block, 21049 + 50*block},
+		Ports: PortRange{first, first + 49},
 		Log:   slog.New(slog.NewTextHandler(d.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	t.Cleanup(func() {
@@ -438,6 +457,7 @@ func (d *testDrone) stop() {
 	case <-time.After(10 * time.Second):
 		d.t.Error("agent does not leave")
 	}
+	eventually(d.t, "the controller notices", func() bool { return !d.controller.connected() })
 }
 
 // begun is a connected drone with a lease.

@@ -456,20 +456,14 @@ func TestReconnectsToAnotherController(t *testing.T) {
 	c, d := begun(t)
 	other := newController(t)
 	other.store, other.epochs = c.store, c.epochs
-	connected := func(c *controller) bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.conn != nil
-	}
 	d.stop()
-	eventually(t, "the first agent is gone", func() bool { return !connected(c) })
 	d.cfg.ControllerURLs = []string{c.server.URL, other.server.URL}
 	d.begin()
-	eventually(t, "one of them is used", func() bool { return connected(c) || connected(other) })
+	eventually(t, "one of them is used", func() bool { return c.connected() || other.connected() })
 	first, second := c, other
-	if !connected(c) {
+	if !c.connected() {
 		first, second = other, c
 	}
 	first.drop()
-	eventually(t, "then the other one", func() bool { return connected(second) })
+	eventually(t, "then the other one", func() bool { return second.connected() })
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -227,7 +228,8 @@ func TestTrap11_PortsRestUntilTheEndIsAcknowledged(t *testing.T) {
 }
 
 func TestPortsAreTakenOldestFirst(t *testing.T) {
-	p := newPorts(PortRange{22000, 22009}, 3)
+	first := testPorts()
+	p := newPorts(PortRange{first, first + 9}, 3)
 	var taken []int
 	for range 3 {
 		port, err := p.take()
@@ -241,14 +243,14 @@ func TestPortsAreTakenOldestFirst(t *testing.T) {
 	if n := len(p.free); p.free[n-2] != taken[1] || p.free[n-1] != taken[0] || p.free[0] == taken[0] {
 		t.Errorf("free: %v", p.free)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:22006")
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first)))
 	if err != nil {
-		t.Skip("22006 is taken")
+		t.Skip("somebody took the port")
 	}
 	defer func() { _ = l.Close() }()
-	p.free = []int{22006, 22007}
-	if port, err := p.take(); err != nil || port != 22007 {
-		t.Errorf("took %d, %v: somebody listens on 22006", port, err)
+	p.free = []int{first, first + 1}
+	if port, err := p.take(); err != nil || port != first+1 {
+		t.Errorf("took %d, %v: somebody listens on %d", port, err, first)
 	}
 }
 
