@@ -218,7 +218,29 @@ func (c *Controller) grant(tx store.Tx, drone plane.NodeName, p plane.Policy) (p
 	if d.Draining || d.Controller == "" || d.Store != epoch {
 		return plane.Grant{}, errRaced
 	}
+	if err := stickySettled(tx, p, epoch); err != nil {
+		return plane.Grant{}, err
+	}
 	return plane.Grant{Policy: p, Epoch: d.Epochs.Of(p), Renewal: d.Renewal, Store: epoch}, nil
+}
+
+// stickySettled: sticky leases outlive every freeze, so after the store lost
+// commits only all drones together can say which keys are held.
+func stickySettled(tx store.Tx, p plane.Policy, epoch plane.StoreEpoch) error {
+	if p != plane.Sticky || epoch.Number == 1 {
+		return nil
+	}
+	drones, err := tx.Drones("")
+	if err != nil {
+		return err
+	}
+	for _, d := range drones {
+		if d.Store != epoch {
+			return plane.NewError(plane.Unavailable, fmt.Sprintf(
+				"The store was restored or failed over, and drone %s hasn't said yet which sticky backends it runs; wait for it or remove it.", d.Name))
+		}
+	}
+	return nil
 }
 
 // claimDone tells everybody, after the commit.
