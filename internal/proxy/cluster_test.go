@@ -305,6 +305,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   string
+	last   bool // the connection ends after it
 }
 
 // raw sends bytes on a new connection and reads one response.
@@ -340,7 +341,7 @@ func (c *cluster) on(nc net.Conn, br *bufio.Reader, request string) reply {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		c.t.Fatalf("read body: %v", err)
 	}
-	return reply{resp.StatusCode, resp.Header, string(b)}
+	return reply{resp.StatusCode, resp.Header, string(b), resp.Close}
 }
 
 // get asks for a path on the bare host, with further header lines.

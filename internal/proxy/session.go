@@ -20,7 +20,7 @@ import (
 const (
 	handshakeLimit = 10 * time.Second
 	firstRetry     = 500 * time.Millisecond
-	maxRetry       = 5 * time.Second
+	maxRetry       = 2 * time.Second
 	reportDelay    = 100 * time.Millisecond // in which changes of use are gathered
 	backlogWindow  = 1024                   // questions asked at once after a reconnection
 	keysAgain      = time.Second            // after which keys are asked for once more
