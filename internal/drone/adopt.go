@@ -201,13 +201,16 @@ func (c *crew) attach(ctx context.Context, rt runtime.Runtime, id plane.BackendI
 
 // adoptOrphan ends what runs without any record of it.
 func (c *crew) adoptOrphan(ctx context.Context, id plane.BackendID, f found) {
+	if f.Exit != nil {
+		c.graves.add(id, time.Now()) // its end was acknowledged; people may still read its output
+		return
+	}
 	generation := plane.Generation(0)
 	for _, e := range c.Table.Entries() {
 		if e.Backend == id {
 			generation = e.Generation
 		}
 	}
-	_, reported := c.roster.ended[id]
 	c.tasks.Go(func() {
 		c.Table.Shorten(id, c.Clock.Now())
 		for pause := 50 * time.Millisecond; ; pause = min(2*pause, restop) {
@@ -215,23 +218,22 @@ func (c *crew) adoptOrphan(ctx context.Context, id plane.BackendID, f found) {
 			if errors.Is(err, runtime.ErrGone) {
 				break
 			}
-			if err == nil && f.Exit == nil {
+			if err == nil {
 				c.Log.Warn("a backend runs that the journal doesn't know; it is ended", "backend", id)
 				_ = p.Stop(ctx, plane.Hard) // repeated until its end
+				wctx, cancel := context.WithTimeout(ctx, restop)
+				_, err = p.Wait(wctx)
+				cancel()
 			}
 			if err == nil {
-				if _, err = p.Wait(ctx); err == nil {
-					_ = p.Forget(ctx)
-					break
-				}
+				_ = p.Forget(ctx) // what it keeps is found by the next agent
+				break
 			}
 			if !sleep(ctx, pause) {
 				return
 			}
 		}
-		if f.Exit == nil && !reported {
-			c.reportLost(id, generation)
-		}
+		c.reportLost(id, generation)
 	})
 }
 
@@ -258,13 +260,6 @@ func (c *crew) bury(ctx context.Context, id plane.BackendID, p plane.Policy) {
 	); err != nil {
 		c.Log.Error("an ended backend could not be dropped on disk", "backend", id, "error", err)
 	}
-	c.tasks.Go(func() {
-		for _, rt := range c.Runtimes {
-			if p, err := rt.Attach(ctx, id); err == nil {
-				if err := p.Forget(ctx); err != nil && ctx.Err() == nil {
-					c.Log.Warn("runtime could not forget an ended backend", "backend", id, "error", err)
-				}
-			}
-		}
-	})
+	c.graves.add(id, time.Now())
+	c.sweepGraves(ctx)
 }

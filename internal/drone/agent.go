@@ -94,12 +94,16 @@ func (a *Agent) EndAll(ctx context.Context) error {
 		}
 	}
 	if !a.Ready() {
-		return nil
+		return nil // nobody was ever there to hear it
 	}
 	select {
 	case <-c.outbox.drained():
 	case <-time.After(lastWords):
 	}
+	// Nothing is kept for which a warden would have to stay.
+	fctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	c.forget(fctx, c.graves.expired(time.Now()))
 	return nil
 }
 
@@ -108,6 +112,7 @@ type crew struct {
 	*shared
 	roster *roster
 	node   *ledger
+	graves graves
 	tasks  sync.WaitGroup // runners, and what else outlives a connection
 
 	// Written by adopt, then by the session alone.

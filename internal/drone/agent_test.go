@@ -329,6 +329,27 @@ func TestTrap06_RestartInEveryState(t *testing.T) {
 	}
 }
 
+// An agent that leaves lets starts under way come to their end.
+func TestLeavingAbortsNoStart(t *testing.T) {
+	c, d := begun(t)
+	aborted := false
+	d.runtime.OnStart = func(ctx context.Context, u runtime.Unit) error {
+		aborted = !sleep(ctx, 300*time.Millisecond)
+		return nil
+	}
+	c.spawn("one", "k")
+	c.await("one", plane.Starting)
+	d.stop()
+	if aborted || !d.running("one") {
+		t.Fatalf("aborted %v, running %v", aborted, d.runtime.Running())
+	}
+	d.begin()
+	c.await("one", plane.Ready)
+	if n := d.runtime.Starts("one"); n != 1 {
+		t.Errorf("started %d times", n)
+	}
+}
+
 func TestOrphanIsEnded(t *testing.T) {
 	c, d := begun(t)
 	c.spawn("one", "k")

@@ -47,6 +47,7 @@ type Config struct {
 
 	patience  time.Duration // how long watching a backend may fail; 0 = 30 s
 	telemetry time.Duration // 0 = 5 s
+	keepEnded time.Duration // how long the output of an ended backend is kept; 0 = 10 min
 }
 
 // Deadlines is the table of deadlines that warden and reaper enforce; its
@@ -68,7 +69,7 @@ type PortRange struct{ First, Last int }
 var DefaultPorts = PortRange{20000, 31999}
 
 // ErrSuperseded: a newer agent of the same name serves this drone.
-var ErrSuperseded = errors.New("another agent of this name has taken over; see that no two machines share a data directory or a name")
+var ErrSuperseded = errors.New("this drone was removed, or another agent of its name has taken over; see that no two machines share a data directory or a name")
 
 // ErrNotRunning is what EndAll gives outside Run.
 var ErrNotRunning = errors.New("the agent is not running")
@@ -108,6 +109,9 @@ func (c *Config) check() error {
 	}
 	if c.telemetry == 0 {
 		c.telemetry = 5 * time.Second
+	}
+	if c.keepEnded == 0 {
+		c.keepEnded = 10 * time.Minute
 	}
 	return nil
 }

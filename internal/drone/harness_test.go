@@ -419,8 +419,9 @@ func newDrone(t testing.TB, c *controller) *testDrone {
 		Name: "dr-test", Cluster: "localhost:9090", ControllerURLs: []string{c.server.URL},
 		Home: h, Table: d.table, Clock: clock, BootID: "boot-1",
 		Runtimes: map[string]runtime.Runtime{"process": d.runtime}, Commands: true, SingleHost: true,
-		Ports: PortRange{first, first + 49},
-		Log:   slog.New(slog.NewTextHandler(d.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Ports:     PortRange{first, first + 49},
+		keepEnded: time.Nanosecond,
+		Log:       slog.New(slog.NewTextHandler(d.logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	t.Cleanup(func() {
 		d.stop()

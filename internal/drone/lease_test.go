@@ -251,7 +251,7 @@ func TestSupersededAgentLeaves(t *testing.T) {
 	c.await("one", plane.Ready)
 	c.locked(func() {
 		c.renewed = func(m wire.Renew) wire.Message {
-			return wire.Renewed{Number: m.Number, Outcome: wire.RenewalSuperseded, Epochs: c.epochs, Store: c.store}
+			return wire.Renewed{Number: m.Number, Outcome: wire.RenewalSuperseded}
 		}
 	})
 	c.send(c.order("two", "fast", func(s *wire.Spawn) { s.Grant = c.grant(plane.Fast) }))

@@ -44,7 +44,7 @@ func (l *link) run(ctx context.Context) error {
 		l.renew,
 		func(c context.Context) error { return l.outbox.pump(c, l.conn.Send) },
 		l.measure,
-		l.sweep,
+		func(c context.Context) error { return l.sweep(ctx, c) },
 	} {
 		l.helpers.Go(func() { cancel(part(work)) })
 	}
@@ -134,13 +134,14 @@ func (l *link) rememberRenewal() {
 }
 
 func (l *link) renewed(m wire.Renewed) error {
+	if m.Outcome == wire.RenewalSuperseded {
+		return ErrSuperseded
+	}
 	h := l.keeper.get()
 	if m.Store.StoreID != h.Store.StoreID || m.Store.Number > h.Store.Number {
 		return fmt.Errorf("the store has changed (epoch %d, was %d): the inventory must be given again", m.Store.Number, h.Store.Number)
 	}
 	switch m.Outcome {
-	case wire.RenewalSuperseded:
-		return ErrSuperseded
 	case wire.RenewalRefused:
 		if l.refusals++; l.refusals > maxRefusals {
 			return errors.New("renewals are refused although the epochs are current")
@@ -176,10 +177,11 @@ func (l *link) raise(epochs plane.Epochs) error {
 }
 
 // sweep drops what has had its time and, with several controllers, moves on.
-func (l *link) sweep(ctx context.Context) error {
+func (l *link) sweep(life, ctx context.Context) error {
 	move := time.Now().Add(rebalance + rand.N(rebalance))
 	for sleep(ctx, sweepInterval) {
 		l.expireTombstones()
+		l.sweepGraves(life)
 		if len(l.ControllerURLs) > 1 && time.Now().After(move) {
 			return errRebalance
 		}

@@ -22,6 +22,7 @@ const (
 	firstRetry     = 500 * time.Millisecond // the first reconnect comes within it
 	lastRetry      = 3 * time.Second
 	awaitPause     = time.Second      // between looks whether a former boot's lease has lapsed
+	formerLease    = 52 * time.Second // Balanced.Terms().Store, and clocks that run 0.5 % apart
 	rebalance      = 20 * time.Minute // with several controllers, a connection lasts one to two of it
 )
 
@@ -37,6 +38,7 @@ type session struct {
 	*crew
 	instance string
 	ready    *atomic.Bool
+	awaiting time.Time // since when the lease of a former boot is waited for; zero = not
 }
 
 // run connects again and again until ctx is done. Only what a person must mend
@@ -182,7 +184,14 @@ func (s *session) welcome(w wire.DroneWelcome) error {
 		return fmt.Errorf("%w (its epoch is %d, this drone has seen %d)", errStoreOlder, w.Store.Number, h.Store.Number)
 	}
 	if s.mustAwait(w) {
-		return errAwait
+		if s.awaiting.IsZero() {
+			s.awaiting = time.Now()
+		}
+		if time.Since(s.awaiting) < formerLease {
+			return errAwait
+		}
+		// From our hello on nobody else can have renewed. The first renewal
+		// will find the lapse and bring the new epochs.
 	}
 	if err := s.node.change(func(n *journal.Node) {
 		n.Epochs, n.Store, n.Boot, n.Warden = &w.Epochs, w.Store, s.BootID, s.WardenInstance()

@@ -45,7 +45,9 @@ func (r *runner) start(ctx context.Context) {
 	r.starting = true
 	unit := r.unit(socket)
 	r.helpers.Go(func() {
-		p, err := r.runtime.Start(ctx, unit)
+		sctx, cancel := outlive(ctx, startLeeway)
+		p, err := r.runtime.Start(sctx, unit)
+		cancel()
 		if err != nil && ctx.Err() == nil {
 			p, err = r.afterFailure(ctx, err)
 		}
@@ -59,6 +61,23 @@ func (r *runner) start(ctx context.Context) {
 			r.mail.put(note{event: plane.Event{Kind: plane.EventStarted, Address: p.Address()}, process: p})
 		}
 	})
+}
+
+// startLeeway is how long an agent that leaves waits for starts under way. The
+// next agent takes over what they started; an aborted one would be lost.
+const startLeeway = 2 * time.Second
+
+// outlive gives a context that ends d after ctx.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		sleep(out, d)
+		cancel()
+	})
+	return out, func() {
+		stop()
+		cancel()
+	}
 }
 
 // afterFailure looks whether a start that gave an error left something running.

@@ -3,6 +3,7 @@ package drone
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -285,6 +286,37 @@ func TestLogsFollow(t *testing.T) {
 	if text, _ := part(4); len(text) > 1<<20 {
 		t.Error("a stopped stream went on")
 	}
+}
+
+// Why a backend ended can be read for a while, not for ever.
+func TestOutputOfEndedBackendsIsKeptForAWhile(t *testing.T) {
+	c := newController(t)
+	d := newDrone(t, c)
+	d.cfg.keepEnded = time.Hour
+	d.begin()
+	c.awaitLease(d)
+	c.spawn("one", "k")
+	c.await("one", plane.Ready)
+	d.runtime.Write("one", "why\n")
+	d.runtime.Kill("one", plane.Exit{})
+	c.await("one", plane.Terminated)
+	graves := &d.agent.crew.Load().graves
+	eventually(t, "the end is acknowledged", func() bool {
+		graves.mu.Lock()
+		defer graves.mu.Unlock()
+		return len(graves.all) == 1
+	})
+	c.send(wire.LogsAsk{ID: 1, Backend: "one"})
+	eventually(t, "its output is read", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.logs[1] != nil && c.logs[1].end != nil && c.logs[1].text == "why\n"
+	})
+	for i := range maxGraves {
+		graves.add(plane.BackendID(fmt.Sprint(i)), time.Now())
+	}
+	d.agent.crew.Load().sweepGraves(t.Context())
+	eventually(t, "the oldest of too many is forgotten", func() bool { return len(d.runtime.Kept()) == 0 })
 }
 
 type sights struct {
