@@ -191,11 +191,11 @@ func (w *writer) batch(first *job) {
 		}
 		return
 	}
-	for i, j := range w.jobs {
-		j.done <- w.results[i]
-	}
 	if wrote {
 		w.wrote()
+	}
+	for i, j := range w.jobs {
+		j.done <- w.results[i]
 	}
 }
 
