@@ -63,6 +63,13 @@ func (q *courier) claim(action string) bool {
 	return true
 }
 
+func (q *courier) claimed(action string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	_, ok := q.sent[action]
+	return ok
+}
+
 func (q *courier) done(action string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -121,9 +128,11 @@ func (q *courier) deliver(ctx context.Context, cursor int64) (int64, error) {
 				return err
 			}
 			for _, a := range actions {
-				m, err := q.c.messageOf(tx, a)
-				if err != nil {
-					return err
+				var m wire.Message
+				if !q.claimed(a.ID) {
+					if m, err = q.c.messageOf(tx, a); err != nil {
+						return err
+					}
 				}
 				messages = append(messages, m)
 			}

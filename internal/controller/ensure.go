@@ -44,6 +44,9 @@ func (c *Controller) ensure(ctx context.Context, a Actor, w want) (got, error) {
 			return got{live: e}, nil
 		}
 	}
+	if g, ok, err := c.claimFirst(ctx, a, w); ok || err != nil {
+		return g, err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, waitLimit, errWaited)
 	defer cancel()
 	races := 0
@@ -83,6 +86,24 @@ func (c *Controller) attachFast(k plane.Key) *liveKey {
 		return nil
 	}
 	return e
+}
+
+// claimFirst claims a key that isn't remembered as live without looking first:
+// most such keys are new, and the claim looks anyway. ok is false if there is
+// more to it.
+func (c *Controller) claimFirst(ctx context.Context, a Actor, w want) (g got, ok bool, err error) {
+	if c.live.off || w.spec == nil || !w.known {
+		return got{}, false, nil
+	}
+	g, again, err := c.claim(ctx, a, w, facts{})
+	switch {
+	case again != nil || plane.IsKind(err, plane.NoDroneAvailable) || plane.IsKind(err, plane.UnsupportedExecutable) ||
+		plane.IsKind(err, plane.NoClusterProvided) || plane.IsKind(err, plane.BadRequest):
+		return got{}, false, nil // none of these matters if the key is held
+	case err != nil:
+		return got{}, false, err
+	}
+	return g, true, nil
 }
 
 func (c *Controller) tryEnsure(ctx context.Context, a Actor, w want) (got, *again, error) {
