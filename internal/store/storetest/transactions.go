@@ -167,7 +167,7 @@ func testSnapshot(d db) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer close(stop)
-		for i := range 200 {
+		for i := range 60 {
 			err := d.store.Update(d.Context(), func(tx store.Tx) error {
 				if err := tx.SetMeta("a", fmt.Sprint(i)); err != nil {
 					return err
