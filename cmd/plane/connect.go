@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -165,7 +166,13 @@ func (f *connectFlags) spec(cmd *cobra.Command, command []string) (*plane.Spec, 
 		}
 	}
 	if f.image == "" && len(command) == 0 {
-		return nil, f.nothingToStart(cmd)
+		if f.dir != "" || len(f.env) > 0 {
+			return nil, misusef("--dir and --env belong to --image or -- COMMAND")
+		}
+		if reflect.ValueOf(s).IsZero() {
+			return nil, nil
+		}
+		return &s, nil // of an app whose executable the controller knows
 	}
 	raw, err := json.Marshal(x)
 	if err != nil {
@@ -173,17 +180,6 @@ func (f *connectFlags) spec(cmd *cobra.Command, command []string) (*plane.Spec, 
 	}
 	s.Executable = raw
 	return &s, nil
-}
-
-// nothingToStart refuses flags that say how to start what isn't named: they
-// would be ignored.
-func (f *connectFlags) nothingToStart(cmd *cobra.Command) error {
-	for _, name := range []string{"dir", "env", "cluster", "pool", "subdomain", "id", "lease", "static-token", "max-idle", "lifetime"} {
-		if cmd.Flags().Changed(name) {
-			return misusef("--%s says how to start a backend; also give --image or -- COMMAND", name)
-		}
-	}
-	return nil
 }
 
 func (f *connectFlags) run(cmd *cobra.Command, req client.ConnectRequest) error {

@@ -28,6 +28,9 @@ type Options struct {
 	Origins []string
 	// ForwardAuth is the URL of a server that decides about every /ctrl request.
 	ForwardAuth string
+	// Unnamed is plane dev's: what its app says may stand for a missing
+	// spawn_config.executable.
+	Unnamed bool
 	// Ready, if set, must give nil for /pub/health to be ok.
 	Ready func(context.Context) error
 

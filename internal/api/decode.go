@@ -21,11 +21,11 @@ var (
 const maxWait = 120 // seconds
 
 // decodeConnect reads the body of POST /ctrl/connect. What a missing field and
-// an explicit null mean is part of the contract, field by field.
-func decodeConnect(v value) (controller.ConnectRequest, error) {
+// an explicit null mean is part of the contract, field by field. With app set
+// an app may stand for a missing executable even if the request names none.
+func decodeConnect(v value, app bool) (controller.ConnectRequest, error) {
 	var req controller.ConnectRequest
 	var spec *value
-	app := false
 	err := v.object(connectFields, func(v value, name string) *plane.Error {
 		switch name {
 		case "key":

@@ -151,7 +151,7 @@ func parse(body []byte) (value, *plane.Error) {
 		}
 		return value{}, bad("syntax error")
 	}
-	if at := bytes.Index(body, []byte(`\u`)); at >= 0 && loneSurrogate(body[at:]) {
+	if bytes.Contains(body, []byte(`\u`)) && loneSurrogate(body) {
 		return value{}, bad(`a \u escape is half of a pair`)
 	}
 	return value{field: bodyField, raw: bytes.Trim(body, " \t\r\n")}, nil

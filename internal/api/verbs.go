@@ -26,7 +26,7 @@ func (a *API) connect(w http.ResponseWriter, r *http.Request, who controller.Act
 	if err != nil {
 		return err
 	}
-	req, err := decodeConnect(v)
+	req, err := decodeConnect(v, a.opts.Unnamed)
 	if err != nil {
 		return err
 	}
