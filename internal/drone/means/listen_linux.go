@@ -1,24 +1,29 @@
 package means
 
 import (
-	"bufio"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Listening reports whether processes of the backend own a socket that listens
 // on port, and whether one of theirs listens on all interfaces. known is false
 // where the system doesn't tell.
 func (m *Means) Listening(id Identity, port int) (owns, everywhere, known bool, err error) {
-	pids, err := m.Procs(id)
-	if err != nil || len(pids) == 0 {
-		return false, false, false, err
+	if on, err := listeners(port); err == nil && len(on) == 0 {
+		return false, false, true, nil // nobody listens there: the common answer while it starts
 	}
-	listening := map[string]listener{} // by inode
-	for _, f := range []string{"net/tcp", "net/tcp6"} {
-		readListeners(procFile(pids[0], f), listening)
+	all, err := listeners(0)
+	if err != nil {
+		return false, false, false, nil //nolint:nilerr // a system without socket diagnosis doesn't tell
+	}
+	pids, err := m.Procs(id)
+	if err != nil {
+		return false, false, false, err
 	}
 	for _, pid := range pids {
 		dir := procFile(pid, "fd")
@@ -34,7 +39,11 @@ func (m *Means) Listening(id Identity, port int) (owns, everywhere, known bool, 
 			if err != nil || !strings.HasPrefix(link, "socket:[") {
 				continue
 			}
-			if l, ok := listening[link[len("socket:["):len(link)-1]]; ok {
+			inode, err := strconv.ParseUint(link[len("socket:["):len(link)-1], 10, 32)
+			if err != nil {
+				continue
+			}
+			if l, ok := all[uint32(inode)]; ok {
 				owns = owns || l.port == port
 				everywhere = everywhere || l.everywhere
 			}
@@ -48,29 +57,82 @@ type listener struct {
 	everywhere bool
 }
 
-const stateListen = "0A"
+// The layout of sock_diag(7), and of <linux/inet_diag.h>.
+const (
+	sockDiagByFamily = 20
+	tcpListen        = 10
+	diagRequestSize  = 16 + 56
+	diagReplySize    = 72
+	diagPort         = 4  // of a reply: source port, big endian
+	diagAddress      = 8  // source address, 16 bytes
+	diagInode        = 68 // machine's byte order
+)
 
-// readListeners reads the head of the file: the kernel lists listening sockets
-// first.
-func readListeners(file string, into map[string]listener) {
-	f, err := os.Open(file)
+// listeners are the TCP sockets of this network namespace that listen on port,
+// 0 for all, by inode. The kernel's table in /proc lists the same, but walks
+// every bucket of established connections too, which takes milliseconds.
+func listeners(port int) (map[uint32]listener, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
-		return
+		return nil, err
 	}
-	defer f.Close()
-	s := bufio.NewScanner(f)
-	for s.Scan() {
-		w := strings.Fields(s.Text())
-		if len(w) < 10 || w[0] == "sl" {
-			continue
+	defer unix.Close(fd)
+	found := map[uint32]listener{}
+	buf := make([]byte, 32<<10)
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		if err := unix.Sendto(fd, diagRequest(family, port), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return nil, err
 		}
-		if w[3] != stateListen {
-			return
-		}
-		host, hex, _ := strings.Cut(w[1], ":")
-		port, err := strconv.ParseInt(hex, 16, 32)
-		if err == nil {
-			into[w[9]] = listener{int(port), strings.Trim(host, "0") == ""}
+		for done := false; !done; {
+			n, _, err := unix.Recvfrom(fd, buf, 0)
+			if err != nil {
+				return nil, err
+			}
+			if done, err = diagReplies(buf[:n], found); err != nil {
+				return nil, err
+			}
 		}
 	}
+	return found, nil
+}
+
+func diagRequest(family byte, port int) []byte {
+	b := make([]byte, diagRequestSize)
+	binary.NativeEndian.PutUint32(b, diagRequestSize)
+	binary.NativeEndian.PutUint16(b[4:], sockDiagByFamily)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	b[16], b[17] = family, unix.IPPROTO_TCP
+	binary.NativeEndian.PutUint32(b[20:], 1<<tcpListen)
+	binary.BigEndian.PutUint16(b[24:], uint16(port))
+	return b
+}
+
+// diagReplies reads one datagram of answers and reports whether it was the last.
+func diagReplies(b []byte, found map[uint32]listener) (done bool, err error) {
+	for len(b) >= unix.SizeofNlMsghdr {
+		size := int(binary.NativeEndian.Uint32(b))
+		if size < unix.SizeofNlMsghdr || size > len(b) {
+			return false, unix.EBADMSG
+		}
+		body := b[unix.SizeofNlMsghdr:size]
+		switch binary.NativeEndian.Uint16(b[4:]) {
+		case unix.NLMSG_DONE:
+			return true, nil
+		case unix.NLMSG_ERROR:
+			if len(body) >= 4 {
+				return false, unix.Errno(-int32(binary.NativeEndian.Uint32(body)))
+			}
+			return false, unix.EBADMSG
+		case sockDiagByFamily:
+			if len(body) >= diagReplySize {
+				address := strings.Trim(string(body[diagAddress:diagAddress+16]), "\x00")
+				found[binary.NativeEndian.Uint32(body[diagInode:])] = listener{
+					port:       int(binary.BigEndian.Uint16(body[diagPort:])),
+					everywhere: address == "",
+				}
+			}
+		}
+		b = b[min(len(b), (size+3)&^3):]
+	}
+	return false, nil
 }

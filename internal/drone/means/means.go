@@ -174,6 +174,12 @@ func (m *Means) Alive(id Identity) bool {
 	return ok && p.Start == id.Start && !p.Zombie
 }
 
+// There reports whether the first process of a backend runs or is a zombie.
+func (m *Means) There(id Identity) bool {
+	p, ok := readProc(id.Pid)
+	return ok && p.Start == id.Start
+}
+
 // StartOf is when the process began, in a unit of the system that doesn't
 // change with the clock; ok is false if there is none.
 func StartOf(pid int) (start uint64, ok bool) {

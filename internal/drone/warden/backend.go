@@ -181,14 +181,12 @@ func (w *warden) watch(ctx context.Context, b *backend) {
 // keep waits for the end of the first process, makes the rest absent, and only
 // then says that the backend ended.
 func (w *warden) keep(ctx context.Context, b *backend) {
-	var exit plane.Exit
-	mine := false
-	if b.handle != nil {
-		if err := w.means.Ended(ctx, b.handle); err != nil {
-			return
-		}
+	if b.handle == nil {
+		w.settle(ctx, identity(b.entry))
+	} else if w.means.Ended(ctx, b.handle) != nil {
+		return
 	}
-	exit, mine = w.status(ctx, b)
+	exit, mine := w.status(ctx, b)
 	if !w.absent(ctx, b) {
 		return
 	}
@@ -226,6 +224,19 @@ func (w *warden) keep(ctx context.Context, b *backend) {
 	close(b.ended)
 }
 
+// settle kills what a former warden may just have forked: a child that hasn't
+// executed its program yet carries no marker, so the look is repeated.
+func (w *warden) settle(ctx context.Context, id means.Identity) {
+	for range 5 {
+		w.means.Kill(id)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 // absent returns true when nothing of the backend is left. What is left of one
 // that was asked to end gets the rest of its grace.
 func (w *warden) absent(ctx context.Context, b *backend) bool {
@@ -261,6 +272,7 @@ const strangerStatus = 500 * time.Millisecond
 // heir's note tells it.
 func (w *warden) status(ctx context.Context, b *backend) (exit plane.Exit, mine bool) {
 	for end := time.Now().Add(strangerStatus); ; {
+		gone := b.handle != nil && !w.means.There(identity(b.entry)) // before looking for a note, which comes first
 		if b.handle != nil {
 			if exit, mine, known := w.means.Status(b.handle); known {
 				return exit, mine
@@ -274,7 +286,7 @@ func (w *warden) status(ctx context.Context, b *backend) (exit plane.Exit, mine 
 		if b.handle == nil {
 			return plane.Exit{Message: "Plane's warden ended while this backend started."}, false
 		}
-		if time.Now().After(end) {
+		if gone || time.Now().After(end) {
 			return plane.Exit{Message: "Its exit status is unknown: the processes that watched it were replaced."}, false
 		}
 		select {

@@ -281,23 +281,7 @@ func (w *warden) adopt(ctx context.Context, e table.Entry, l legacy) {
 	w.mu.Lock()
 	w.addLocked(b)
 	w.mu.Unlock()
-	if b.handle == nil {
-		w.settle(ctx, id)
-	}
 	w.watch(ctx, b)
-}
-
-// settle kills what a former warden may just have forked: a child that hasn't
-// executed its program yet carries no marker, so the look is repeated.
-func (w *warden) settle(ctx context.Context, id means.Identity) {
-	for range 5 {
-		w.means.Kill(id)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
 }
 
 // raze ends everything of this data directory and returns when nothing is left.

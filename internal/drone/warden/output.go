@@ -57,15 +57,33 @@ func (o *output) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := o.f.Write(p)
-	o.size += int64(n)
-	if o.changed != nil {
-		close(o.changed)
-		o.changed = nil
-	}
+	o.grownLocked(n)
 	if err != nil {
 		return n, fmt.Errorf("keep output: %w", err)
 	}
 	return n, nil
+}
+
+// take keeps what a pipe holds, at most 64 KiB. n = 0 without error is the end
+// of the pipe. EAGAIN: there is nothing now. Other errors took nothing; reading
+// and Write may still do.
+func (o *output) take(pipe int) (n int, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.readyLocked(); err != nil {
+		return 0, err
+	}
+	n, err = move(pipe, o.f, 64<<10)
+	o.grownLocked(max(n, 0))
+	return n, err
+}
+
+func (o *output) grownLocked(n int) {
+	o.size += int64(n)
+	if n > 0 && o.changed != nil {
+		close(o.changed)
+		o.changed = nil
+	}
 }
 
 func (o *output) readyLocked() error {
@@ -97,13 +115,14 @@ func (o *output) openLocked() error {
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return fmt.Errorf("keep output: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(o.dir, strconv.FormatInt(o.base, 10)+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(filepath.Join(o.dir, strconv.FormatInt(o.base, 10)+".log"), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("keep output: %w", err)
 	}
-	o.f, o.size = f, 0
-	if st, err := f.Stat(); err == nil {
-		o.size = st.Size()
+	o.f = f
+	o.size, err = f.Seek(0, io.SeekEnd) // not O_APPEND: nothing can be moved into such a file
+	if err != nil {
+		return fmt.Errorf("keep output: %w", err)
 	}
 	return nil
 }

@@ -51,6 +51,16 @@ func drain(ctx context.Context, r *os.File, to *output, lost func(error)) {
 	told := false
 	for more := true; more; {
 		err := raw.Read(func(fd uintptr) bool {
+			if !readable(int(fd)) { // so that no file is made before there is output
+				return false
+			}
+			switch n, err := to.take(int(fd)); {
+			case err == nil:
+				more = n > 0
+				return true
+			case errors.Is(err, unix.EAGAIN):
+				return false
+			}
 			buf := buffers.Get().(*[32 << 10]byte)
 			defer buffers.Put(buf)
 			n, err := unix.Read(int(fd), buf[:])
@@ -68,6 +78,17 @@ func drain(ctx context.Context, r *os.File, to *output, lost func(error)) {
 		})
 		if err != nil {
 			return
+		}
+	}
+}
+
+// readable reports whether a read of the pipe wouldn't block, also for its end.
+func readable(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(p, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0
 		}
 	}
 }

@@ -84,6 +84,15 @@ func TestOutputIsKeptAndFollowed(t *testing.T) {
 	})
 }
 
+func TestBackendIgnoresNoSignalOfItsParents(t *testing.T) {
+	g := newRig(t)
+	p := g.start(g.unit("grep -E 'SigIgn|SigBlk' /proc/self/status", time.Minute))
+	out := g.wait(p).Output
+	if strings.Count(out, "0000000000000000") != 2 {
+		t.Errorf("it starts with %s", out)
+	}
+}
+
 func TestTrap1_StopAfterStartAlwaysEnds(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
 		for _, after := range []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 50 * time.Millisecond} {

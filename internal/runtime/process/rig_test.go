@@ -1,12 +1,18 @@
 package process_test
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,10 +33,77 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden") {
 		part(os.Args[1], os.Args[2])
 	}
+	if len(os.Args) == 3 && os.Args[1] == "agent" {
+		formerAgent(os.Args[2])
+	}
 	os.Exit(m.Run())
 }
 
+// formerAgent is an agent of another process that asks for a start, and is
+// killed before it hears of it.
+func formerAgent(dir string) {
+	h, err := home.New(dir)
+	if err != nil {
+		panic(err)
+	}
+	c, err := warden.Connect(context.Background(), h)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("connected")
+	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+	var u runtime.Unit
+	if err := json.Unmarshal([]byte(line), &u); err != nil {
+		panic(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+		cancel()
+	}()
+	time.AfterFunc(20*time.Millisecond, func() { fmt.Println("asked") })
+	_, _, _ = c.Start(ctx, warden.Order{
+		Backend: u.Backend, Key: u.Key.Hash(), Policy: u.Policy, Epoch: u.Epoch,
+		Deadline: u.Deadline, Executable: u.Executable, Env: u.Env,
+	})
+	select {}
+}
+
+// former connects another agent, stops the warden, lets that agent ask for u
+// and kills it. It returns the pid of the stopped warden.
+func (g *rig) former(u runtime.Unit) int {
+	g.t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "agent", g.home.Dir)
+	cmd.Stderr = os.Stderr
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+		g.t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	if l, _ := lines.ReadString('\n'); l != "connected\n" {
+		g.t.Fatalf("the former agent says %q", l)
+	}
+	w := g.kill("warden", syscall.SIGSTOP)
+	b, err := json.Marshal(u)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	_, _ = in.Write(append(b, '\n'))
+	if l, _ := lines.ReadString('\n'); l != "asked\n" {
+		g.t.Fatalf("the former agent says %q", l)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	return w
+}
+
 func part(name, dir string) {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE) // as under nohup
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	h, err := home.New(dir)
 	if err == nil {
@@ -101,14 +174,18 @@ func (g *rig) end() {
 		if err != nil {
 			g.t.Errorf("at the end: %v", err)
 		}
+		var all sync.WaitGroup
 		for _, f := range found {
-			if p, err := r.Attach(ctx, f.Backend); err == nil {
-				_ = p.Stop(ctx, plane.Hard)
-				if _, err := p.Wait(ctx); err != nil {
-					g.t.Errorf("at the end: %v", err)
+			all.Go(func() {
+				if p, err := r.Attach(ctx, f.Backend); err == nil {
+					_ = p.Stop(ctx, plane.Hard)
+					if _, err := p.Wait(ctx); err != nil {
+						g.t.Errorf("at the end: %v", err)
+					}
 				}
-			}
+			})
 		}
+		all.Wait()
 	}
 	r.Close()
 	deadline := time.Now().Add(15 * time.Second)

@@ -1,0 +1,264 @@
+// Package runtimetest is what every runtime must do, as one suite that each
+// runs over itself.
+package runtimetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"plane"
+	"plane/internal/runtime"
+)
+
+// Bed is a runtime that is tested. Its backends outlive it.
+type Bed struct {
+	Runtime runtime.Runtime
+	Clock   func() plane.Instant   // on which it compares deadlines
+	Reopen  func() runtime.Runtime // another one over the same backends, as after a restart of the agent
+
+	// What to run. The suite fills in the rest of the Unit, with a free port.
+	Stays    plane.Executable // until it is asked to end
+	Stubborn plane.Executable // ignores SIGTERM; zero = can't be had
+	Ends     plane.Executable // at once, with code 3, after writing "bye"
+}
+
+// Run runs the suite. open is called once per test and cleans up by t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) Bed) {
+	for name, test := range map[string]func(*testing.T, *bed){
+		"start is idempotent on the backend id":    startTwice,
+		"an end is told, remembered and forgotten": end,
+		"soft stop ends and is repeatable":         soft,
+		"hard stop makes absent":                   hard,
+		"waiting can be given up":                  giveUp,
+		"what runs is found by the next agent":     found,
+		"a start past its deadline is refused":     late,
+		"stopping what is gone is no failure":      gone,
+		"output is kept, if the runtime keeps any": output,
+		"usage is told, if the runtime measures":   usage,
+		"many start and end at once":               many,
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			test(t, &bed{Bed: open(t), t: t})
+		})
+	}
+}
+
+type bed struct {
+	Bed
+	t *testing.T
+	n int
+}
+
+const patience = 20 * time.Second
+
+func (b *bed) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	b.t.Cleanup(cancel)
+	return ctx
+}
+
+func (b *bed) unit(x plane.Executable) runtime.Unit {
+	b.n++
+	name := fmt.Sprintf("rt%d", b.n)
+	return runtime.Unit{
+		Backend: plane.BackendID(name), Key: plane.Key{Name: name}, Generation: plane.NewGeneration(1, uint32(b.n)),
+		Policy: plane.Balanced, Epoch: 1, Deadline: b.Clock().Add(time.Minute), Grace: time.Second,
+		Executable: x, Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin"}, Port: freePort(b.t),
+	}
+}
+
+func (b *bed) start(u runtime.Unit) runtime.Process {
+	b.t.Helper()
+	if err := b.Runtime.Prepare(b.ctx(), u); err != nil {
+		b.t.Fatal(err)
+	}
+	p, err := b.Runtime.Start(b.ctx(), u)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() {
+		_ = p.Stop(context.Background(), plane.Hard)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_, _ = p.Wait(ctx)
+	})
+	return p
+}
+
+func (b *bed) wait(p runtime.Process) plane.Exit {
+	b.t.Helper()
+	exit, err := p.Wait(b.ctx())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return exit
+}
+
+func startTwice(t *testing.T, b *bed) {
+	u := b.unit(b.Stays)
+	p, q := b.start(u), b.start(u)
+	if p.Pid() != q.Pid() || p.Address() != q.Address() || p.Address() == "" {
+		t.Errorf("%d at %s, then %d at %s", p.Pid(), p.Address(), q.Pid(), q.Address())
+	}
+}
+
+func end(t *testing.T, b *bed) {
+	u := b.unit(b.Ends)
+	p := b.start(u)
+	for range 2 {
+		if exit := b.wait(p); exit.Code == nil || *exit.Code != 3 {
+			t.Fatalf("exit %+v", exit)
+		}
+	}
+	if exit := b.wait(b.start(u)); exit.Code == nil || *exit.Code != 3 {
+		t.Errorf("started again: %+v", exit)
+	}
+	for range 2 {
+		if err := p.Forget(b.ctx()); err != nil {
+			t.Errorf("forget: %v", err)
+		}
+	}
+	if _, err := b.Runtime.Attach(b.ctx(), u.Backend); !errors.Is(err, runtime.ErrGone) {
+		t.Errorf("attach: %v", err)
+	}
+}
+
+func soft(t *testing.T, b *bed) {
+	p := b.start(b.unit(b.Stays))
+	for range 2 {
+		if err := p.Stop(b.ctx(), plane.Soft); err != nil && !errors.Is(err, runtime.ErrGone) {
+			t.Fatal(err)
+		}
+	}
+	b.wait(p)
+}
+
+func hard(t *testing.T, b *bed) {
+	x := b.Stubborn
+	if len(x.Command) == 0 && x.Image == "" {
+		x = b.Stays
+	}
+	p := b.start(b.unit(x))
+	for range 2 {
+		if err := p.Stop(b.ctx(), plane.Hard); err != nil && !errors.Is(err, runtime.ErrGone) {
+			t.Fatal(err)
+		}
+	}
+	b.wait(p)
+}
+
+func giveUp(t *testing.T, b *bed) {
+	p := b.start(b.unit(b.Stays))
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := p.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func found(t *testing.T, b *bed) {
+	stays, ends := b.unit(b.Stays), b.unit(b.Ends)
+	p := b.start(stays)
+	b.wait(b.start(ends))
+	next := b.Reopen()
+	all, err := next.Found(b.ctx())
+	if err != nil || len(all) != 2 {
+		t.Fatalf("found %+v, %v", all, err)
+	}
+	for _, f := range all {
+		if (f.Exit != nil) != (f.Backend == ends.Backend) {
+			t.Errorf("%s: exit %+v", f.Backend, f.Exit)
+		}
+	}
+	q, err := next.Attach(b.ctx(), stays.Backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q.Pid() != p.Pid() || q.Address() != p.Address() {
+		t.Errorf("%d at %s, was %d at %s", q.Pid(), q.Address(), p.Pid(), p.Address())
+	}
+	if err := q.Stop(b.ctx(), plane.Hard); err != nil {
+		t.Fatal(err)
+	}
+	b.wait(q)
+}
+
+func late(t *testing.T, b *bed) {
+	u := b.unit(b.Stays)
+	u.Deadline = b.Clock().Add(-time.Millisecond)
+	if _, err := b.Runtime.Start(b.ctx(), u); !errors.Is(err, runtime.ErrDead) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := b.Runtime.Attach(b.ctx(), u.Backend); !errors.Is(err, runtime.ErrGone) {
+		t.Errorf("attach: %v", err)
+	}
+}
+
+func gone(t *testing.T, b *bed) {
+	p := b.start(b.unit(b.Ends))
+	b.wait(p)
+	for _, kind := range []plane.StopKind{plane.Soft, plane.Hard} {
+		if err := p.Stop(b.ctx(), kind); err != nil && !errors.Is(err, runtime.ErrGone) {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}
+
+func output(t *testing.T, b *bed) {
+	l, ok := b.Runtime.(runtime.Logger)
+	if !ok {
+		t.Skip("keeps none")
+	}
+	u := b.unit(b.Ends)
+	b.wait(b.start(u))
+	for _, follow := range []bool{false, true} {
+		r, err := l.Output(b.ctx(), u.Backend, 0, follow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := io.ReadAll(r)
+		_ = r.Close()
+		if err != nil || !strings.Contains(string(all), "bye") {
+			t.Errorf("follow=%v: %q, %v", follow, all, err)
+		}
+	}
+	if _, err := l.Output(b.ctx(), "nobody", 0, false); !errors.Is(err, runtime.ErrGone) {
+		t.Errorf("of nobody: %v", err)
+	}
+}
+
+func usage(t *testing.T, b *bed) {
+	p := b.start(b.unit(b.Stays))
+	m, ok := p.(runtime.Meter)
+	if !ok {
+		t.Skip("doesn't measure")
+	}
+	if u, err := m.Usage(b.ctx()); err != nil || u.Memory < 0 || u.CPU < 0 {
+		t.Errorf("%+v, %v", u, err)
+	}
+}
+
+func many(t *testing.T, b *bed) {
+	const n = 20
+	done := make(chan error, n)
+	for range n {
+		u := b.unit(b.Ends)
+		go func() {
+			p, err := b.Runtime.Start(b.ctx(), u)
+			if err == nil {
+				_, err = p.Wait(b.ctx())
+			}
+			done <- err
+		}()
+	}
+	for range n {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
