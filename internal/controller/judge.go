@@ -58,8 +58,9 @@ const (
 	attached                // held by a live backend
 )
 
-// heardWithin is how long after a renewal a drone counts as reachable.
-func heardWithin(p plane.Policy) time.Duration { return 2 * p.Terms().Renew }
+// heardWithin is how long after a renewal a drone counts as reachable: two may
+// be lost or late on a busy machine.
+func heardWithin(p plane.Policy) time.Duration { return 3 * p.Terms().Renew }
 
 // judge decides what a connect finds at now. isLapsed is the lapse rule, with
 // the state of the database's clock.

@@ -151,11 +151,13 @@ type drone struct {
 	ended    error
 	answers  func(d *drone, m wire.Message) bool // true = handled
 	autoplay bool
+	still    bool // renews only when told to
 }
 
 type droneOption func(*drone)
 
 func manual(d *drone) { d.autoplay = false }
+func still(d *drone)  { d.still = true }
 func answers(fn func(*drone, wire.Message) bool) droneOption {
 	return func(d *drone) { d.answers = fn }
 }
@@ -228,8 +230,22 @@ func (d *drone) tryConnect() error {
 		d.ended = err
 		d.mu.Unlock()
 	}()
+	var renewals sync.WaitGroup
+	renewals.Go(func() {
+		for tick := time.NewTicker(time.Second); ; {
+			select {
+			case <-ctx.Done():
+				tick.Stop()
+				return
+			case <-tick.C:
+				if !d.still {
+					d.renew()
+				}
+			}
+		}
+	})
 	var once sync.Once
-	d.end = func() { once.Do(func() { cancel(); <-finished }) }
+	d.end = func() { once.Do(func() { cancel(); <-finished; renewals.Wait() }) }
 	d.t.Cleanup(d.end)
 	return nil
 }

@@ -27,7 +27,7 @@ func TestKeyHeldUnhealthyUntilTheLapseThenNextGeneration(t *testing.T) {
 	if got := p.connectTo(keyed("doc", fast)); got.BackendID != first.BackendID {
 		t.Fatalf("just after the drone was heard: %+v", got)
 	}
-	p.clock.step(6 * time.Second)
+	p.clock.step(6500 * time.Millisecond)
 	if _, err := p.Connect(t.Context(), operatorActor, keyed("doc", fast)); !plane.IsKind(err, plane.KeyHeldUnhealthy) {
 		t.Fatalf("while the lease runs: %v", err)
 	}
@@ -111,7 +111,7 @@ func TestControllerPausedBetweenReadAndWriteMovesNoLiveKey(t *testing.T) {
 
 func TestRenewalThatFindsItsClassLapsedIsRefused(t *testing.T) {
 	p := newPlant(t, plantOptions{})
-	d := p.drone("dr-1")
+	d := p.drone("dr-1", still)
 	f := p.connectTo(keyed("f", fast))
 	b := p.connectTo(keyed("b"))
 	p.until(f.BackendID, plane.Ready)
@@ -213,7 +213,7 @@ func TestUndeliveredSpawnStaysWithItsDrone(t *testing.T) {
 	d.mu.Unlock()
 	d.connect()
 	p.until(b.BackendID, plane.Ready)
-	if g := d.spawned()[0].Grant; g.Renewal != 2 || g.Epoch != 1 {
+	if g := d.spawned()[0].Grant; g.Renewal < 2 || g.Epoch != 1 {
 		t.Errorf("the grant of the second sending: %+v", g)
 	}
 }
