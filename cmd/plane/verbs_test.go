@@ -1,0 +1,387 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"plane/client"
+	"plane/internal/api"
+	"plane/internal/api/apitest"
+	"plane/internal/controller"
+)
+
+// printed is what a command has printed so far.
+type printed struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.buf.Write(b)
+}
+
+func (p *printed) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.buf.String()
+}
+
+// play runs one command line in process.
+func play(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var out, errOut printed
+	code = execute(ctx, args, &out, &errOut)
+	return code, out.String(), errOut.String()
+}
+
+// must runs a command line that has to succeed.
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out, errOut := play(t, args...)
+	if code != 0 || errOut != "" {
+		t.Fatalf("plane %s: exit %d\n%s%s", strings.Join(args, " "), code, out, errOut)
+	}
+	return out
+}
+
+// fails runs a command line that has to fail with code and say words.
+func fails(t *testing.T, code int, words string, args ...string) {
+	t.Helper()
+	got, out, errOut := play(t, args...)
+	if got != code || !strings.Contains(errOut, words) {
+		t.Errorf("plane %s: exit %d, want %d and %q\nstdout: %s\nstderr: %s", strings.Join(args, " "), got, code, words, out, errOut)
+	}
+}
+
+func like(t *testing.T, got, pattern string) {
+	t.Helper()
+	if !regexp.MustCompile(`(?s)^` + pattern + `$`).MatchString(got) {
+		t.Errorf("got\n%s\nwant\n%s", got, pattern)
+	}
+}
+
+func away(t *testing.T) {
+	t.Helper()
+	t.Setenv("PLANE_CONTROLLER", "")
+	t.Setenv("PLANE_API_KEY", "")
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+}
+
+func site(t *testing.T) *apitest.Site {
+	t.Helper()
+	away(t)
+	s := apitest.New(t, api.Options{Insecure: true})
+	s.StartDrone(t, nil)
+	t.Setenv("PLANE_CONTROLLER", s.URL)
+	return s
+}
+
+func TestVerbsFromStartToEnd(t *testing.T) {
+	site(t)
+	like(t, must(t, "connect", "doc-17", "--tag", "v1", "--user", "alice", "--auth", `{"role":"editor"}`, "--max-idle", "5m", "--id", "one", "--", "/bin/echo", "--loud"),
+		`http://localhost:9090/[\w-]+/\n\nkey         doc-17\nbackend     one \(started on dr-scripted\)\ngeneration  \d+\nstatus      ready\n`)
+	like(t, must(t, "connect", "doc-17", "--tag", "v1"), `.*backend     one \(found\)\n.*`)
+	like(t, must(t, "connect", "doc-17", "--tag", "v1", "--token-lifetime", "1m"), `.*URL works until +20\d\d-.*`)
+	must(t, "connect", "team/doc", "--id", "two", "--", "/bin/echo")
+
+	like(t, must(t, "ls"), `KEY       STATUS  SINCE +CONNS  CPU   MEMORY  DRONE        BACKEND\n`+
+		`doc-17    ready   [\d.]+s +0      0\.0s  0 B     dr-scripted  one\n`+
+		`team/doc  ready   [\d.]+s +0      0\.0s  0 B     dr-scripted  two\n`)
+	like(t, must(t, "ls", "--namespace", "team"), `KEY [^\n]*\nteam/doc [^\n]*\n`)
+	like(t, must(t, "ls", "do"), `KEY [^\n]*\ndoc-17 [^\n]*\nteam/doc [^\n]*\n`)
+	like(t, must(t, "status", "doc-17"), `key +doc-17 \(tag v1\)\nbackend +one\ngeneration +\d+\nstatus +ready, for [\d.]+s\ncluster +localhost:9090\ndrone +dr-scripted\nconnections +0\n.*`)
+	like(t, must(t, "status", "--id", "two"), `key +team/doc\n.*`)
+	like(t, must(t, "logs", "doc-17"), `first\nsecond\n\nfourth .*`)
+	like(t, must(t, "logs", "doc-17", "--follow"), `first\nsecond\n\nfourth .*`)
+	like(t, must(t, "why", "team/doc"), `team/doc: .*backend +two\nstatus +ready.*GENERATION .*`)
+	like(t, must(t, "explain", "--id", "two"), `team/doc: .*`)
+
+	like(t, must(t, "stop", "doc-17", "team/doc"), `one has ended \(external, soft, exited with an error\) after [\d.]+s\ntwo has ended .*`)
+	fails(t, 1, `Nothing runs for key "doc-17".`, "stop", "doc-17")
+	like(t, must(t, "ls"), `KEY [^\n]*\n`)
+	like(t, must(t, "ls", "--all"), `KEY [^\n]*\ndoc-17 +terminated [^\n]*\nteam/doc [^\n]*\n`)
+	like(t, must(t, "status", "doc-17"), `key .*status +terminated, for .*exit +SIGTERM, code 143, external\nlast output\n  bye\n`)
+	like(t, must(t, "status", "doc-17", "--follow"), `(20\d\d-\d\d-\d\d [\d:.]+  [a-z]+( \([a-z, ]+\))?\n){7}`)
+	like(t, must(t, "why", "doc-17"), `Nothing runs for doc-17.\n.*`)
+	like(t, must(t, "events"), `( +\d+  20\d\d-[^\n]+\n)+`)
+}
+
+func TestNothingFoundExitsWithOneAndMisuseWithTwo(t *testing.T) {
+	s := site(t)
+	for _, args := range [][]string{
+		{"status", "nobody"},
+		{"logs", "nobody"},
+		{"stop", "nobody"},
+		{"why", "nobody"},
+		{"status", "--id", "nobody"},
+		{"status", "--id", "nobody", "--follow"},
+		{"logs", "--id", "nobody"},
+		{"logs", "-f", "--id", "nobody"},
+		{"stop", "--id", "nobody"},
+		{"why", "--id", "nobody"},
+		{"node", "drain", "dr-nobody"},
+		{"node", "rm", "dr-nobody"},
+		{"api-key", "rm", "ap-nobody"},
+		{"connect", "nobody"},
+		{"status", "nobody", "--json"},
+	} {
+		if code, out, errOut := play(t, args...); code != 1 || out != "" || errOut == "" {
+			t.Errorf("plane %s: exit %d\n%s%s", strings.Join(args, " "), code, out, errOut)
+		}
+	}
+	for _, args := range [][]string{
+		{"status"},
+		{"status", "a", "b"},
+		{"status", "a", "--id", "b"},
+		{"stop"},
+		{"why"},
+		{"logs", "a", "--tail", "-1"},
+		{"logs", "a", "--tail", "x"},
+		{"ls", "a", "b"},
+		{"ls", "--nothing"},
+		{"nothing"},
+		{"node"},
+		{"node", "nothing"},
+		{"node", "drain"},
+		{"api-key", "create", "x"},
+		{"api-key", "create"},
+		{"events", "--since", "-1"},
+		{"version", "x"},
+		{"connect", "a", "b"},
+		{"connect", "a", "--auth", "[]"},
+		{"connect", "a", "--env", "x", "--", "y"},
+		{"connect", "a", "--image", "x", "--", "y"},
+		{"connect", "a", "--dir", "."},
+		{"admin"},
+		{"admin", "connect"},
+		{"admin", "terminate"},
+		{"admin", "drain", "--cluster", "c"},
+	} {
+		if code, _, errOut := play(t, args...); code != 2 || !strings.HasSuffix(errOut, "for usage.\n") {
+			t.Errorf("plane %s: exit %d\n%s", strings.Join(args, " "), code, errOut)
+		}
+	}
+	s.Close()
+	fails(t, 1, "plane dev -- COMMAND", "ls")
+	fails(t, 1, `controller URL "ftp://x"`, "ls", "--controller", "ftp://x")
+}
+
+func TestAWrongWordSuggestsTheRightOne(t *testing.T) {
+	away(t)
+	fails(t, 2, "\tstatus\n", "stauts")
+	fails(t, 2, `did you mean "undrain"?`, "node", "undrian")
+	fails(t, 2, "did you mean --follow?", "logs", "x", "--folow")
+	fails(t, 2, `did you mean "cluster-state"?`, "admin", "cluster-sate")
+}
+
+func TestEverythingPrintsJSON(t *testing.T) {
+	site(t)
+	for _, args := range [][]string{
+		{"connect", "k", "--id", "one", "--", "/bin/echo"},
+		{"ls"},
+		{"status", "k"},
+		{"why", "k"},
+		{"node", "ls"},
+		{"version"},
+		{"node", "drain", "dr-scripted"},
+		{"node", "undrain", "dr-scripted"},
+		{"api-key", "create", "x", "--grant", "read"},
+		{"api-key", "ls"},
+		{"logs", "k"},
+		{"logs", "k", "-f"},
+		{"stop", "k"},
+		{"status", "k", "--follow"},
+		{"events"},
+		{"admin", "status"},
+		{"admin", "cluster-state", "localhost:9090"},
+		{"admin", "backend-status", "one"},
+	} {
+		args = append(args[:1:1], append([]string{"--json"}, args[1:]...)...)
+		if args[0] == "node" || args[0] == "api-key" || args[0] == "admin" { // flags stand after the last word
+			args = append(append([]string{args[0]}, args[2:]...), "--json")
+		}
+		d := json.NewDecoder(strings.NewReader(must(t, args...)))
+		n := 0
+		for d.More() {
+			var v map[string]any
+			if err := d.Decode(&v); err != nil {
+				t.Fatalf("plane %s: %v", strings.Join(args, " "), err)
+			}
+			n++
+		}
+		if n == 0 {
+			t.Errorf("plane %s prints nothing", strings.Join(args, " "))
+		}
+	}
+	_, _, errOut := play(t, "status", "nobody", "--json")
+	var e struct {
+		Error struct{ Kind, Message string }
+	}
+	if err := json.Unmarshal([]byte(errOut), &e); err != nil || e.Error.Kind != "NotFound" {
+		t.Errorf("%s: %v", errOut, err)
+	}
+}
+
+func TestFollowingGoesOnUntilTheEnd(t *testing.T) {
+	s := site(t)
+	must(t, "connect", "k", "--id", "one", "--", "/bin/echo")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var status, events printed
+	done := make(chan int, 1)
+	go func() { done <- execute(ctx, []string{"status", "k", "-f"}, &status, &status) }()
+	ectx, stop := context.WithCancel(ctx)
+	ended := make(chan int, 1)
+	go func() { ended <- execute(ectx, []string{"events", "-f"}, &events, &events) }()
+	until(t, &status, "ready")
+	until(t, &events, "ready")
+	must(t, "stop", "k", "--no-wait", "--hard")
+	if code := <-done; code != 0 || !strings.Contains(status.String(), "hard-terminating (external, hard)") || !strings.Contains(status.String(), "terminated") {
+		t.Errorf("exit %d\n%s", code, status.String())
+	}
+	until(t, &events, "ended")
+	stop()
+	if code := <-ended; code != exitInterrupted {
+		t.Errorf("exit %d\n%s", code, events.String())
+	}
+	_ = s
+}
+
+func until(t *testing.T, p *printed, word string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(p.String(), word); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no %q in\n%s", word, p.String())
+		}
+	}
+}
+
+func TestTheOperatorsSocketNeedsNoKey(t *testing.T) {
+	away(t)
+	s := apitest.New(t, api.Options{})
+	fails(t, 1, "An API key is needed", "ls", "--controller", s.URL)
+
+	dir, err := os.MkdirTemp("", "plane")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Mkdir(filepath.Join(dir, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", operatorSocket(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: s.API.Operator(), ReadHeaderTimeout: time.Second}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+
+	var key client.APIKey
+	if err := json.Unmarshal([]byte(must(t, "api-key", "create", "ci", "--grant", "connect:team-a/*", "--grant", "read", "--json", "--data-dir", dir)), &key); err != nil {
+		t.Fatal(err)
+	}
+	like(t, must(t, "api-key", "ls", "--data-dir", dir), `ID +NAME  CREATED +GRANTS\n`+key.ID+`  ci +20\d\d[^\n]+  connect:team-a/\* read\n`)
+	t.Setenv("PLANE_API_KEY", key.Secret)
+	must(t, "ls", "--controller", s.URL)
+	t.Setenv("PLANE_API_KEY", "")
+	must(t, "ls", "--controller", strings.Replace(s.URL, "://", "://"+key.Secret+"@", 1))
+	fails(t, 1, `lacks the grant "drain"`, "node", "drain", "dr-a", "--controller", strings.Replace(s.URL, "://", "://"+key.Secret+"@", 1))
+	like(t, must(t, "api-key", "rm", key.ID, "--data-dir", dir), `API key .* deleted\n`)
+}
+
+func TestTheSocketOfThisDirectoryIsFoundByItself(t *testing.T) {
+	away(t)
+	s := apitest.New(t, api.Options{})
+	state, err := os.MkdirTemp("", "plane")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(state) })
+	t.Setenv("XDG_STATE_HOME", state)
+	wd := t.TempDir()
+	t.Chdir(wd)
+	socket := operatorSocket(devDataDir(wd))
+	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: s.API.Operator(), ReadHeaderTimeout: time.Second}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+	must(t, "ls")
+}
+
+func TestDirectoriesHaveDataDirsOfTheirOwn(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", "/state")
+	a, b := devDataDir("/home/me/my app"), devDataDir("/home/you/my app")
+	if a == b || !regexp.MustCompile(`^/state/plane/dev/myapp-[0-9a-f]{8}$`).MatchString(a) {
+		t.Error(a, b)
+	}
+	if got := devDataDir("/" + strings.Repeat("x", 300)); len(filepath.Base(got)) > 25 {
+		t.Error(got)
+	}
+}
+
+func TestTerminalsAreSafeFromKeys(t *testing.T) {
+	site(t)
+	must(t, "connect", "evil\x1b[2J\nx", "--", "/bin/echo")
+	for _, args := range [][]string{{"ls"}, {"why", "evil\x1b[2J\nx"}, {"status", "evil\x1b[2J\nx"}, {"events"}} {
+		if out := must(t, args...); strings.Contains(out, "\x1b") {
+			t.Errorf("plane %s prints control characters", args[0])
+		}
+	}
+}
+
+// TestShapesOfClientAndControllerAgree finds fields that one has and the other hasn't.
+func TestShapesOfClientAndControllerAgree(t *testing.T) {
+	for _, pair := range [][2]any{
+		{controller.ConnectResponse{}, &client.ConnectResponse{}},
+		{controller.StatusEntry{}, &client.StatusEntry{}},
+		{controller.BackendView{Exit: &controller.ExitView{}}, &client.Backend{}},
+		{controller.ClusterState{Drones: []controller.DroneView{{}}, Proxies: []controller.NodeView{{}}}, &client.ClusterState{}},
+		{controller.Explanation{Now: &controller.NowView{}, History: []controller.PastView{{Exit: &controller.ExitView{}}}, Crash: &controller.CrashView{}, Events: []controller.EventView{{}}}, &client.Explanation{}},
+		{controller.APIKeyView{}, &client.APIKey{}},
+	} {
+		said, err := json.Marshal(pair[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := json.NewDecoder(bytes.NewReader(said))
+		d.DisallowUnknownFields()
+		if err := d.Decode(pair[1]); err != nil {
+			t.Errorf("%T: %v", pair[1], err)
+			continue
+		}
+		if heard, _ := json.Marshal(pair[1]); string(heard) != string(said) {
+			t.Errorf("%T:\nsaid  %s\nheard %s", pair[1], said, heard)
+		}
+	}
+}
+
+func ExampleexitText() {
+	code, signal := 137, "SIGKILL"
+	fmt.Println(exitText(&client.Exit{Code: &code, Signal: &signal, OOM: true}))
+	fmt.Println(exitText(&client.Exit{}))
+	// Output:
+	// out of memory, code 137
+	// unknown
+}
