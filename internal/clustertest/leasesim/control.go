@@ -38,21 +38,43 @@ func (c *controller) transact(fn func(tx *state, now int64)) bool {
 	return true
 }
 
+// read runs fn on what the database holds; fn changes nothing.
+func (c *controller) read(fn func(tx *state, now int64)) bool {
+	db := &c.sim.db
+	now := db.clock.at(c.sim.now)
+	if db.state.store.StoreID != db.id() || c.stepped(now) {
+		return c.transact(fn)
+	}
+	if c.sim.now < db.down {
+		return false
+	}
+	fn(&db.state, now)
+	return true
+}
+
+// stepped reports whether the database's clock ran unlike the controller's own
+// since the last look.
+func (c *controller) stepped(now int64) bool {
+	n := len(c.pairs)
+	if n == 0 || !c.sim.has(DatabaseClock) {
+		return false
+	}
+	passed := c.clock.at(c.sim.now) - c.pairs[n-1].own
+	diff := now - c.pairs[n-1].db - passed
+	return max(diff, -diff) > passed/200+int64(100*time.Millisecond)
+}
+
 // watch notes a pair of clocks and records a step of the database's as a freeze.
 func (c *controller) watch(tx *state, now int64) {
-	own := c.clock.at(c.sim.now)
-	if n := len(c.pairs); n > 0 && c.sim.has(DatabaseClock) {
-		p := c.pairs[n-1]
-		passed, gone := own-p.own, now-p.db
-		if diff := gone - passed; max(diff, -diff) > passed/200+int64(100*time.Millisecond) {
-			again := now + int64(plane.Balanced.Terms().Store)
-			tx.noLapse = again
-			if p.db < tx.frozenUntil { // a freeze that a step would end early, or draw out, begins anew
-				tx.frozenUntil = again
-			}
-			c.pairs = c.pairs[:0] // a history that begins anew lapses nothing for a while
+	if c.stepped(now) {
+		again := now + int64(plane.Balanced.Terms().Store)
+		tx.noLapse = again
+		if c.pairs[len(c.pairs)-1].db < tx.frozenUntil { // a freeze that a step would end early, or draw out, begins anew
+			tx.frozenUntil = again
 		}
+		c.pairs = c.pairs[:0] // a history that begins anew lapses nothing for a while
 	}
+	own := c.clock.at(c.sim.now)
 	c.pairs = append(c.pairs, pair{own, now})
 	for len(c.pairs) > 1 && own-c.pairs[1].own > int64(plane.Balanced.Terms().Store) {
 		c.pairs = c.pairs[1:]
@@ -89,7 +111,7 @@ func (c *controller) connect() {
 	stop := s.rand.of(s.temper.stop)
 	drone := s.rand.IntN(drones)
 	lapsed, read := false, 0
-	if !c.transact(func(tx *state, now int64) { // what a controller reads before it decides
+	if !c.read(func(tx *state, now int64) { // what a controller reads before it decides
 		if b := tx.backend(tx.key); b != nil {
 			read = b.id
 			lapsed = plane.Lapsed(s.policy, time.Unix(0, tx.drones[b.drone].renewedAt), time.Unix(0, now)) && c.mayLapse(tx, now)
@@ -190,7 +212,7 @@ func (c *controller) resend() {
 	s := c.sim
 	var send []action
 	grants := map[int]plane.Grant{}
-	c.transact(func(tx *state, _ int64) {
+	c.read(func(tx *state, _ int64) {
 		for _, a := range tx.actions {
 			if s.has(Inventory) && tx.drones[a.drone].confirmed != tx.store {
 				continue
@@ -207,7 +229,7 @@ func (c *controller) resend() {
 		c.later(func() {
 			g := grants[a.id]
 			if !s.has(GrantWithAction) {
-				c.transact(func(tx *state, _ int64) {
+				c.read(func(tx *state, _ int64) {
 					g.Renewal = tx.drones[a.drone].renewal
 					g.Store = tx.store
 				})

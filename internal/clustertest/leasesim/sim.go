@@ -63,6 +63,11 @@ func Run(seed uint64, config Config) Result {
 	}
 	s := &sim{rand: newChance(seed), config: config, policy: config.Policy, end: instant(config.Length)}
 	s.temper = drawTemper(s.rand)
+	if config.Without != 0 {
+		s.temper.provoke(config.Without)
+	} else if r := seed / 2 % uint64(2*len(ruleNames)); r < uint64(len(ruleNames)) {
+		s.temper.provoke(1 << r)
+	}
 	if s.policy == "" {
 		s.policy = plane.Balanced
 		if seed%3 == 0 {

@@ -49,3 +49,24 @@ func drawTemper(c chance) temper {
 		failover:  c.every(100*time.Second, 10*time.Minute),
 	}
 }
+
+// provoke makes the weather in which the lack of a rule shows. All rules
+// together must stand it too.
+func (t *temper) provoke(r Rule) {
+	switch {
+	case r&(OwnAttempt|FromSend) != 0:
+		t.partition, t.slow, t.late, t.life, t.stop = 80*time.Second, 0.3, 0.1, 5*time.Minute, 0.01
+		t.orphan, t.reboot, t.failover, t.dbstep = time.Hour, time.Hour, time.Hour, time.Hour
+	case r&JoinLatest != 0:
+		t.orphan, t.slow, t.life, t.loss, t.failover = 25*time.Second, 0.5, 2*time.Minute, 0.01, time.Hour
+	case r&LapseRecorded != 0:
+		t.pause, t.partition, t.loss, t.late, t.life = 0.4, 45*time.Second, 0.3, 0.02, 15*time.Second
+		t.failover, t.dbstep, t.orphan = time.Hour, time.Hour, time.Hour
+	case r&SpawnStoreEpoch != 0:
+		t.failover, t.late, t.slow, t.life, t.stop = 150*time.Second, 0.2, 0.5, 90*time.Second, 0.02
+		t.dbstep, t.reboot, t.orphan = time.Hour, time.Hour, time.Hour
+	case r&TombstoneUntilHeard != 0:
+		t.late, t.sigstop, t.stop, t.life, t.loss = 0.2, 40*time.Second, 0.15, 30*time.Second, 0.2
+		t.failover, t.dbstep, t.pause = time.Hour, time.Hour, 0.2
+	}
+}
