@@ -51,8 +51,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer func() { _ = j.Close() }()
 	ctx, stop := context.WithCancel(ctx)
 	c := newCrew(&a.cfg, j)
+	defer c.doors.close() // when no runner is left that could open one
 	defer c.tasks.Wait()
-	defer c.doors.close()
 	defer stop()
 	if err := c.adopt(ctx); err != nil {
 		if ctx.Err() != nil {

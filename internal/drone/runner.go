@@ -41,7 +41,11 @@ type runner struct {
 	now     atomic.Pointer[glance]
 	warning atomic.Pointer[string]
 
-	// The fields below belong to the goroutine of run.
+	course
+}
+
+// course is how far a runner has come. It belongs to the goroutine of run.
+type course struct {
 	state    plane.State
 	port     int
 	readyAt  plane.Instant
@@ -62,7 +66,7 @@ type glance struct {
 func newRunner(s *shared, id plane.BackendID, b journal.Backend, p journal.Progress, h journal.Holds) *runner {
 	r := &runner{
 		shared: s, id: id, record: b,
-		state: p.State, port: p.Port, readyAt: p.ReadyAt, stageAt: b.AcceptedAt,
+		course: course{state: p.State, port: p.Port, readyAt: p.ReadyAt, stageAt: b.AcceptedAt},
 		stream: &stream{},
 		log:    s.Log.With("backend", id),
 		mail:   mailbox{ready: make(chan struct{}, 1)},
