@@ -82,6 +82,9 @@ func (c *Controller) admitTx(tx store.Tx, h wire.DroneHello) (admission, error) 
 	} else if err := c.settleEpochs(tx, &d, h, known, live); err != nil {
 		return out, err
 	}
+	// A new boot without a join is no proof of anything: a copy of the disk may
+	// run elsewhere. What such a machine hasn't ends by its lease.
+	proves := fresh || h.Joins || d.BootID == h.BootID
 	d.Name, d.Cluster, d.Pool, d.Version, d.Hash = h.Name, h.Cluster, h.Pool, h.Version, h.Hash
 	d.Address, d.Runtimes, d.Commands = h.Address, h.Runtimes, h.Commands
 	d.BootID, d.Warden, d.Agent = h.BootID, h.Warden, h.Agent
@@ -102,6 +105,9 @@ func (c *Controller) admitTx(tx store.Tx, h wire.DroneHello) (admission, error) 
 	}
 	if err := c.reconcile(tx, d, h, known, live, &out); err != nil {
 		return out, err
+	}
+	if !proves {
+		out.missing = nil
 	}
 	if fresh || !known && h.Store.StoreID != "" {
 		text := fmt.Sprintf("%s joined.", h.Name)
@@ -187,10 +193,10 @@ func (c *Controller) settleEpochs(tx store.Tx, d *store.Drone, h wire.DroneHello
 func (c *Controller) reconcile(tx store.Tx, d store.Drone, h wire.DroneHello, known bool, live []store.Backend, out *admission) error {
 	has := map[plane.BackendID]bool{}
 	for _, held := range h.Inventory {
+		has[held.Backend] = true
 		if held.State.Status == plane.Terminated {
 			continue // its report follows
 		}
-		has[held.Backend] = true
 		keep, err := c.claimsOf(tx, d, held, known, out)
 		if err != nil {
 			return err

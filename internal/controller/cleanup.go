@@ -76,6 +76,11 @@ func (c *Controller) forgetEnded(ctx context.Context) error {
 	for _, s := range c.drones.all() {
 		s.usage.keep(live)
 	}
+	for _, id := range c.live.allDoomed() {
+		if !live[id] && c.hasEnded(ctx, id) {
+			c.live.ended(id)
+		}
+	}
 	return nil
 }
 

@@ -275,7 +275,7 @@ type counting struct {
 
 func (c *counting) wrap(s store.Store) store.Store { c.Store = s; return c }
 func (c *counting) Exclusive() bool                { return true }
-func (c *counting) get() (int, int) { c.mu.Lock(); defer c.mu.Unlock(); return c.views, c.updates }
+func (c *counting) get() (int, int)                { c.mu.Lock(); defer c.mu.Unlock(); return c.views, c.updates }
 
 func (c *counting) View(ctx context.Context, fn func(store.Tx) error) error {
 	c.mu.Lock()

@@ -47,8 +47,19 @@ func (c *Controller) ensure(ctx context.Context, a Actor, w want) (got, error) {
 	if g, ok, err := c.claimFirst(ctx, a, w); ok || err != nil {
 		return g, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, waitLimit, errWaited)
+	waiting, cancel := context.WithTimeoutCause(ctx, waitLimit, errWaited)
 	defer cancel()
+	g, err := c.ensureWithin(waiting, a, w)
+	var e *plane.Error
+	if err != nil && ctx.Err() == nil && waiting.Err() != nil && !errors.As(err, &e) {
+		e = plane.NewError(plane.Unavailable, fmt.Sprintf("The key could not be had within %d s; try again.", int(waitLimit.Seconds())))
+		e.Retry = time.Second
+		return got{}, e
+	}
+	return g, err
+}
+
+func (c *Controller) ensureWithin(ctx context.Context, a Actor, w want) (got, error) {
 	races := 0
 	for {
 		g, again, err := c.tryEnsure(ctx, a, w)

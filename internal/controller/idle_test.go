@@ -16,13 +16,18 @@ func maxIdle(seconds int32) func(*plane.Spec) {
 
 // soon lets a backend's idle time be over, but for the grace of its connect.
 func (p *plant) soon(id plane.BackendID) {
-	p.use.mu.Lock()
-	defer p.use.mu.Unlock()
-	if e := p.use.byID[id]; e != nil {
-		e.grace = time.Time{}
+	p.t.Helper()
+	eventually(p.t, "its idle time counts", func() bool {
+		p.use.mu.Lock()
+		defer p.use.mu.Unlock()
+		e := p.use.byID[id]
+		if e == nil {
+			return false
+		}
+		e.grace, e.next = time.Time{}, time.Time{}
 		e.since = time.Now().Add(-e.limit)
-		e.next = time.Time{}
-	}
+		return true
+	})
 }
 
 // stopsWhenAsked is a drone that says yes and then reports the end.

@@ -257,3 +257,28 @@ func TestTrap13_OneTerminateIsOneAction(t *testing.T) {
 		t.Errorf("an unknown backend: %v", err)
 	}
 }
+
+func TestTrap02_DroneThatKnowsNothingOfItEndsIt(t *testing.T) {
+	p := newPlant(t, plantOptions{})
+	// It never sees the spawn; to the terminate it answers as one that knows
+	// nothing of the backend, and so not its generation either.
+	p.drone("dr-1", answers(func(d *drone, m wire.Message) bool {
+		switch m := m.(type) {
+		case wire.Spawn:
+			return true
+		case wire.Terminate:
+			_ = d.conn.Send(wire.Acted{Action: m.Action, Backend: m.Backend})
+			d.sayLocked(m.Backend, plane.State{Status: plane.Terminated, Reason: plane.Lost, Exit: &plane.Exit{}})
+			return true
+		}
+		return false
+	}))
+	b := p.connectTo(keyed("doc"))
+	if err := p.Terminate(t.Context(), operatorActor, b.BackendID, plane.Soft); err != nil {
+		t.Fatal(err)
+	}
+	p.until(b.BackendID, plane.Terminated)
+	if next := p.connectTo(keyed("doc")); !next.Spawned {
+		t.Errorf("the key isn't free: %+v", next)
+	}
+}

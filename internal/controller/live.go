@@ -2,6 +2,8 @@ package controller
 
 import (
 	"hash/maphash"
+	"maps"
+	"slices"
 	"sync"
 
 	"plane"
@@ -144,4 +146,10 @@ func (l *liveKeys) ended(id plane.BackendID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.doomed, id)
+}
+
+func (l *liveKeys) allDoomed() []plane.BackendID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.doomed))
 }

@@ -39,6 +39,10 @@ func (c *Controller) Logs(ctx context.Context, a Actor, id plane.BackendID, tail
 	}
 	// A reader that hangs in Read is freed by the end of the request.
 	r.stop = context.AfterFunc(ctx, func() { r.fail(context.Cause(ctx)) })
+	if b.State.Status == plane.Terminated && r.begins() != nil {
+		_ = r.Close()
+		return kept(b)
+	}
 	return r, nil
 }
 
@@ -180,6 +184,24 @@ func (r *logReader) Read(p []byte) (int, error) {
 		r.mu.Unlock()
 		if err != nil {
 			return 0, err
+		}
+		<-r.wake
+	}
+}
+
+// begins waits until there is output, or none to come; its error says that there
+// won't be any.
+func (r *logReader) begins() error {
+	for {
+		r.mu.Lock()
+		n, err := len(r.data), r.err
+		r.mu.Unlock()
+		switch {
+		case n > 0 || errors.Is(err, io.EOF):
+			r.signal()
+			return nil
+		case err != nil:
+			return err
 		}
 		<-r.wake
 	}

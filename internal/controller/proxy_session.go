@@ -15,9 +15,12 @@ import (
 	"plane/internal/wire"
 )
 
-// proxyAsks is how many questions of one proxy are answered at a time; further
-// ones are told to come again.
-const proxyAsks = 1024
+// How many questions of one proxy are answered at a time; further ones are told
+// to come again. Those about keys may take long, and have their own room.
+const (
+	routeAsks = 4096
+	keyAsks   = 4096
+)
 
 // proxySession is one connection of a proxy.
 type proxySession struct {
@@ -26,9 +29,10 @@ type proxySession struct {
 	connection int64
 	conn       *wire.Conn
 
-	asks asks[wire.Quiesced]
-	busy atomic.Int64   // questions under way
-	work sync.WaitGroup // their goroutines
+	asks   asks[wire.Quiesced]
+	routes atomic.Int64 // questions about routes under way
+	keys   atomic.Int64 // about keys
+	work   sync.WaitGroup
 
 	mu     sync.Mutex // guards the fields below
 	byUsed map[plane.BackendID]wire.Use
@@ -152,29 +156,29 @@ func (c *Controller) fromProxy(ctx context.Context, s *proxySession, m wire.Mess
 	case wire.Quiesced:
 		s.asks.answer(m.ID, m)
 	case wire.RouteAsk:
-		s.answer(func() wire.Message { return c.answerRoute(ctx, s, m) },
+		s.answer(&s.routes, routeAsks, func() wire.Message { return c.answerRoute(ctx, s, m) },
 			wire.RouteAnswer{ID: m.ID, Backend: m.Backend, Error: wireError(errBusy)})
 	case wire.KeyAsk:
-		s.answer(func() wire.Message { return c.answerKey(ctx, s, m) },
+		s.answer(&s.keys, keyAsks, func() wire.Message { return c.answerKey(ctx, s, m) },
 			wire.KeyAnswer{ID: m.ID, Error: wireError(errBusy)})
 	case wire.KeysAsk:
-		s.answer(func() wire.Message { return c.answerKeys(ctx, s) }, nil)
+		s.answer(&s.routes, routeAsks, func() wire.Message { return c.answerKeys(ctx, s) }, nil)
 	}
 }
 
 var errBusy = &plane.Error{Kind: plane.Unavailable, Message: "The controller is busy; try again.", Retry: time.Second}
 
 // answer works an answer out beside the reading of further messages.
-func (s *proxySession) answer(work func() wire.Message, busy wire.Message) {
-	if s.busy.Add(1) > proxyAsks {
-		s.busy.Add(-1)
+func (s *proxySession) answer(under *atomic.Int64, most int64, work func() wire.Message, busy wire.Message) {
+	if under.Add(1) > most {
+		under.Add(-1)
 		if busy != nil {
 			_ = s.conn.Send(busy)
 		}
 		return
 	}
 	s.work.Go(func() {
-		defer s.busy.Add(-1)
+		defer under.Add(-1)
 		if m := work(); m != nil {
 			_ = s.conn.Send(m)
 		}

@@ -198,11 +198,17 @@ func (out *recorded) read(tx store.Tx, s *droneSession, id plane.BackendID) (b s
 // change nothing.
 func (c *Controller) recordStatus(tx store.Tx, s *droneSession, m wire.Status, out *recorded) error {
 	b, ok, err := out.read(tx, s, m.Backend)
-	if err != nil || !ok || b.Generation != m.Generation || m.State.Status.Order() <= b.State.Status.Order() {
+	if err != nil || !ok || !concerns(m, b) || m.State.Status.Order() <= b.State.Status.Order() {
 		return err
 	}
 	at := statusTime(m.AtMS, b.StateAt, tx.Now())
 	return c.enter(tx, b, m.State, at, out)
+}
+
+// concerns reports whether a report is about that row. A drone that says that
+// it has nothing of a backend may not know its generation.
+func concerns(m wire.Status, b store.Backend) bool {
+	return m.Generation == b.Generation || m.Generation == 0 && m.State.Status == plane.Terminated
 }
 
 // statusTime is the time to keep for a report: the drone's own, since it may
