@@ -56,10 +56,10 @@ func newConn(p *Proxy, nc net.Conn, h2 *h2) *conn {
 // serve does one exchange after another.
 func (c *conn) serve(ctx context.Context) {
 	defer func() {
-		c.p.mu.Lock()
-		delete(c.p.conns, c)
-		c.p.mu.Unlock()
-		c.close()
+		if !c.x.handed {
+			c.done()
+			c.close()
+		}
 	}()
 	for first := true; ; first = false {
 		text, err := c.src.head(c.begun)
@@ -333,6 +333,12 @@ func (c *conn) skip() {
 		}
 	}
 	c.last = c.last || !c.body.ended
+}
+
+func (c *conn) done() {
+	c.p.mu.Lock()
+	delete(c.p.conns, c)
+	c.p.mu.Unlock()
 }
 
 func (c *conn) kill() { _ = c.nc.Close() }

@@ -81,7 +81,8 @@ func TestPathsReachTheBackendByteForByte(t *testing.T) {
 	for _, test := range []struct{ host, path, want, verified string }{
 		{"localhost:9090", "/" + tok, "/", "/" + tok},
 		{"localhost:9090", "/" + tok + "?q=1;2&%zz", "/?q=1;2&%zz", "/" + tok},
-		{"localhost:9090", "/" + tok + "/a//b/../%2F%2e/ü|\"{}/?", "/a//b/../%2F%2e/ü|\"{}/?", "/" + tok + "/a//b/../%2F%2e/ü|\"{}/"},
+		{"localhost:9090", "/" + tok + "/a//b/../%2F%2e/|\"{}/?", "/a//b/../%2F%2e/|\"{}/?", "/" + tok + "/a//b/../%2F%2e/|\"{}/"},
+		{"localhost:9090", "/" + tok + "/ü", "/ü", ""},
 		{"localhost:9090", "/" + static + "/a?b", "/" + static + "/a?b", "/" + static + "/a"},
 		{"localhost:9090", "/" + static, "/" + static, "/" + static},
 		{"localhost:9090", "/~/doc%2F1/a?b", "/a?b", "/~/doc%2F1/a"},
@@ -94,7 +95,7 @@ func TestPathsReachTheBackendByteForByte(t *testing.T) {
 		if !r.says("GET " + test.want) {
 			t.Errorf("%s%s: backend saw %q", test.host, test.path, strings.SplitN(r.body, "\n", 2)[0])
 		}
-		if !strings.Contains(r.body, "X-Verified-Path: "+test.verified+"\r\n") {
+		if has := strings.Contains(r.body, "X-Verified-Path: "+test.verified); has != (test.verified != "") {
 			t.Errorf("%s%s: verified path in\n%s", test.host, test.path, r.body)
 		}
 		if !r.says("host: " + test.host) {

@@ -44,6 +44,8 @@ type client interface {
 	skip()
 	// kill ends the connection, from any goroutine.
 	kill()
+	// done is called once a tunnel has ended.
+	done()
 }
 
 // bodyReader is a request's body.
@@ -72,6 +74,7 @@ type exchange struct {
 	answer body
 	pump   *pump
 	sent   bool // something of the body was taken
+	handed bool // to a tunnel, which releases it
 	broken bool // the response has begun and won't be completed
 
 	// Of the backend, guarded by its lock while it counts the exchange in.
@@ -327,6 +330,9 @@ func (x *exchange) carry(ctx context.Context, t target) bool {
 		}
 		b := x.backend
 		keep, failed := x.forward(ctx, tk, t, cors)
+		if x.handed {
+			return false
+		}
 		if failed == nil {
 			b.release(x)
 			return keep

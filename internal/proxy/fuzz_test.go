@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"plane"
 )
@@ -153,38 +152,3 @@ type steps struct {
 }
 
 func (s *steps) Read(b []byte) (int, error) { return s.r.Read(b[:min(len(b), s.n)]) }
-
-// BenchmarkGet is a small GET over a kept connection, through the proxy and directly.
-func BenchmarkGet(b *testing.B) {
-	c := start(b)
-	address := newServer(b, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
-	c.route("b1", 1, address)
-	tok := c.token("b1")
-	time.Sleep(50 * time.Millisecond)
-	run := func(addr, path string) func(*testing.B) {
-		return func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetParallelism(16)
-			b.RunParallel(func(pb *testing.PB) {
-				nc, err := net.Dial("tcp", addr)
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				defer nc.Close()
-				buf := make([]byte, 4096)
-				head := []byte(httpHead("GET", string(testCluster), path, "Accept: */*", "User-Agent: bench"))
-				for pb.Next() {
-					_, _ = nc.Write(head)
-					n, err := nc.Read(buf)
-					if err != nil || !bytes.HasPrefix(buf[:n], []byte("HTTP/1.1 200")) {
-						b.Errorf("%q %v", buf[:n], err)
-						return
-					}
-				}
-			})
-		}
-	}
-	b.Run("direct", run(address, "/"))
-	b.Run("proxy", run(c.addr, "/"+tok+"/"))
-}

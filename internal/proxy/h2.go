@@ -278,6 +278,8 @@ func (c *h2Client) rest() {}
 
 func (c *h2Client) skip() {}
 
+func (c *h2Client) done() {}
+
 func (c *h2Client) kill() {
 	past := time.Unix(1, 0)
 	_ = c.control.SetWriteDeadline(past)

@@ -65,7 +65,8 @@ func TestTrap29_IdentityOnEveryWay(t *testing.T) {
 		_ = ws.Close(websocket.StatusNormalClosure, "")
 	})
 	route := c.backend("b1", 1, h)
-	c.onKey = func(wire.KeyAsk) *wire.KeyAnswer { return &wire.KeyAnswer{Route: &route} }
+	first := route
+	c.onKey = func(wire.KeyAsk) *wire.KeyAnswer { return &wire.KeyAnswer{Route: &first} }
 	tok := c.token("b1", forUser("alice"), func(c *plane.Claims) { c.Auth = []byte(`{"role":"editor"}`) })
 	secret, data := c.ring.Secret(tok), `{"role":"editor"}`
 
@@ -229,7 +230,9 @@ func TestTrap30_FirefoxUpgradesAndRefusalsHaveBodies(t *testing.T) {
 	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "echo" || resp.Header.Get("Connection") != "Upgrade" || resp.Header.Get("X-Plane-Backend-Id") != "b1" {
 		t.Fatalf("upgrade: %v %v", resp, err)
 	}
-	eventually(t, "upgraded count", func() bool { return count(c.controller, func(a wire.Activity) bool { return a.Uses[0].Upgraded == 1 }) > 0 })
+	eventually(t, "upgraded count", func() bool {
+		return count(c.controller, func(a wire.Activity) bool { return a.Uses[0].Upgraded == 1 }) > 0
+	})
 	fmt.Fprint(nc, "late")
 	if err := nc.CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -516,13 +519,14 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 
 func TestAClientThatLeavesIsNoticed(t *testing.T) {
 	c := start(t)
-	left := make(chan struct{}, 8)
+	came, left := make(chan struct{}, 8), make(chan struct{}, 8)
 	c.backend("b1", 1, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stream" {
 			w.WriteHeader(200)
 			_ = http.NewResponseController(w).Flush()
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
+		came <- struct{}{}
 		<-r.Context().Done()
 		left <- struct{}{}
 	}))
@@ -534,7 +538,10 @@ func TestAClientThatLeavesIsNoticed(t *testing.T) {
 	} {
 		nc := c.dial()
 		fmt.Fprint(nc, r)
-		eventually(t, "use", func() bool { return c.openUse("b1") == 1 })
+		<-came
+		if n := c.openUse("b1"); n != 1 {
+			t.Errorf("%d open", n)
+		}
 		nc.Close()
 		select {
 		case <-left:

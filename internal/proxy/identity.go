@@ -136,7 +136,9 @@ func appendRequest(b []byte, r *request, o onward) []byte {
 	}
 	b = appendField(b, "x-forwarded-for", o.peer)
 	b = appendField(b, "x-forwarded-proto", o.scheme)
-	b = appendField(b, "x-verified-path", r.path)
+	if printable(r.path) {
+		b = appendField(b, "x-verified-path", r.path)
+	}
 	b = appendField(b, "x-verified-backend", string(o.backend))
 	b = append(b, o.who...)
 	return append(b, "\r\n"...)

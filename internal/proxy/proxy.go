@@ -76,6 +76,7 @@ type Proxy struct {
 	asks    *asks
 	session *session
 	leaving atomic.Bool
+	tunnels sync.WaitGroup
 
 	mu    sync.Mutex // guards the field below
 	conns map[*conn]struct{}
@@ -153,6 +154,7 @@ func (p *Proxy) Run(ctx context.Context, ln net.Listener) error {
 	p.cutAll()
 	h2.close()
 	serve.Wait()
+	p.tunnels.Wait()
 	p.session.send(wire.Goodbye{Reason: "proxy is leaving"})
 	p.session.leave()
 	hangUp()

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"plane"
@@ -35,6 +36,7 @@ func (x *exchange) ticketFor(ctx context.Context, t target) (*ticket, *answer) {
 	if t.meaning == meansKey {
 		r := ref{kind: refKey, app: t.app, name: t.name}
 		if tk.ref != r {
+			r.app, r.name = strings.Clone(r.app), strings.Clone(r.name) // not the request they came in
 			*tk = ticket{ref: r, who: identity{}.appendFields(nil, x.p.log)}
 		}
 		return tk, nil

@@ -3,7 +3,6 @@ package proxy
 import (
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -11,44 +10,60 @@ import (
 // halfOpen is how long one direction may stay silent once the other has ended.
 const halfOpen = 30 * time.Second
 
-// tunnel hands the client's connection and the backend's to each other, until
-// both directions have ended or one has failed. Bytes are read and written
-// plainly: splice would hold a pipe for every direction.
+// tunnel is a client's connection and a backend's that are handed to each
+// other, until both directions have ended or one has failed. Bytes are read and
+// written plainly: splice would hold a pipe for every direction.
+type tunnel struct {
+	x    *exchange
+	u    *upstream
+	half atomic.Bool  // one direction has ended
+	left atomic.Int32 // directions
+}
+
+// tunnel begins to copy both ways, in goroutines that begin with small stacks:
+// most of the time they wait. The exchange is theirs from now on.
 func (x *exchange) tunnel(u *upstream) {
+	x.handed = true
+	t := &tunnel{x: x, u: u}
 	x.backend.upgrade(x)
 	src, err := x.client.hijack(&x.resp)
 	if err != nil {
-		x.detach()
-		_ = u.conn.Close()
-		x.client.kill()
+		t.end()
 		return
 	}
 	u.src.late, u.src.waiting = nil, nil
 	_ = u.conn.SetReadDeadline(time.Time{})
-	x.head, x.resp = nil, response{}
+	x.head, x.resp, x.ticket = nil, response{}, ticket{}
+	t.left.Store(2)
+	x.p.tunnels.Go(func() { t.copy(src, u.conn) })
+	x.p.tunnels.Go(func() { t.copy(&u.src, src.conn) })
+}
 
-	var half atomic.Bool
-	var wg sync.WaitGroup
-	copyOne := func(from *source, to net.Conn) {
-		err := from.copyTo(to, &half)
-		if err == nil {
-			half.Store(true)
-			_ = to.SetReadDeadline(time.Now().Add(halfOpen))
-			if w, ok := to.(interface{ CloseWrite() error }); ok {
-				err = w.CloseWrite()
-			}
-		}
-		if err != nil {
-			_ = u.conn.Close()
-			x.client.kill()
+// copy carries one direction. The second to end ends the tunnel.
+func (t *tunnel) copy(from *source, to net.Conn) {
+	err := from.copyTo(to, &t.half)
+	if err == nil {
+		t.half.Store(true)
+		_ = to.SetReadDeadline(time.Now().Add(halfOpen))
+		if w, ok := to.(interface{ CloseWrite() error }); ok {
+			err = w.CloseWrite()
 		}
 	}
-	wg.Go(func() { copyOne(src, u.conn) })
-	copyOne(&u.src, src.conn)
-	wg.Wait()
-	x.detach()
-	_ = u.conn.Close()
-	x.client.kill()
+	if err != nil {
+		_ = t.u.conn.Close()
+		t.x.client.kill()
+	}
+	if t.left.Add(-1) == 0 {
+		t.end()
+	}
+}
+
+func (t *tunnel) end() {
+	t.x.detach()
+	_ = t.u.conn.Close()
+	t.x.client.kill()
+	t.x.backend.release(t.x)
+	t.x.client.done()
 }
 
 // copyTo writes everything that comes to c, up to the end. While it waits it
