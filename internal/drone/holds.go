@@ -88,9 +88,9 @@ func (h *holds) closeUnlessHeld() (why string, held bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.expireLocked()
-	for _, name := range slices.Sorted(maps.Keys(h.held)) {
-		why = "hold " + name
-		if reason := h.held[name].Reason; reason != "" {
+	if names := slices.Sorted(maps.Keys(h.held)); len(names) > 0 {
+		why = "hold " + names[0]
+		if reason := h.held[names[0]].Reason; reason != "" {
 			why += ": " + reason
 		}
 		return why, true

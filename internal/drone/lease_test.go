@@ -70,7 +70,11 @@ func TestDeadlineCountsFromTheSendOfTheAnsweredAttempt(t *testing.T) {
 	})
 	sent := d.clock.Now()
 	c.spawn("two", "fast", func(s *wire.Spawn) { s.Grant = c.grant(plane.Fast) })
-	eventually(t, "the late answer counts", func() bool { return d.agent.crew.Load().keeper.get().Committed >= number && number != 0 })
+	eventually(t, "the late answer counts", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return number != 0 && d.agent.crew.Load().keeper.get().Committed >= number
+	})
 	h := d.agent.crew.Load().keeper.get()
 	if after := h.SentAt.Sub(sent); after > 250*time.Millisecond {
 		t.Errorf("the lease counts from %v after the first attempt", after)
