@@ -162,7 +162,7 @@ func (c *Controller) claimTx(tx store.Tx, w want, seen facts, b store.Backend, o
 	}
 	err = tx.InsertEvent(store.Event{
 		Kind: "connect", Actor: b.Actor, Key: b.Key, Backend: b.ID, Generation: b.Generation, Node: b.Drone, RequestID: b.RequestID,
-		Text: fmt.Sprintf("Started on %s. %s", b.Drone, b.Decision),
+		Text: "Started: " + b.Decision,
 	})
 	if err != nil {
 		return err
@@ -194,52 +194,6 @@ func (c *Controller) takeOver(tx store.Tx, f facts, out *claimed) error {
 		return err
 	}
 	out.ended = &b
-	return nil
-}
-
-// grant is what a spawn for that drone stands on now. errRaced: choose again.
-func (c *Controller) grant(tx store.Tx, drone plane.NodeName, p plane.Policy) (plane.Grant, error) {
-	epoch, err := tx.StoreEpoch()
-	if err != nil {
-		return plane.Grant{}, err
-	}
-	if wait := c.frozenFor(tx.Now()); wait > 0 {
-		e := plane.NewError(plane.Unavailable, "The store was restored or failed over; nothing is started until older leases have run out.")
-		e.Retry = wait
-		return plane.Grant{}, e
-	}
-	d, err := tx.Drone(drone)
-	if errors.Is(err, store.ErrNotFound) {
-		return plane.Grant{}, errRaced
-	}
-	if err != nil {
-		return plane.Grant{}, err
-	}
-	if d.Draining || d.Controller == "" || d.Store != epoch {
-		return plane.Grant{}, errRaced
-	}
-	if err := stickySettled(tx, p, epoch); err != nil {
-		return plane.Grant{}, err
-	}
-	return plane.Grant{Policy: p, Epoch: d.Epochs.Of(p), Renewal: d.Renewal, Store: epoch}, nil
-}
-
-// stickySettled: sticky leases outlive every freeze, so after the store lost
-// commits only all drones together can say which keys are held.
-func stickySettled(tx store.Tx, p plane.Policy, epoch plane.StoreEpoch) error {
-	if p != plane.Sticky || epoch.Number == 1 {
-		return nil
-	}
-	drones, err := tx.Drones("")
-	if err != nil {
-		return err
-	}
-	for _, d := range drones {
-		if d.Store != epoch {
-			return plane.NewError(plane.Unavailable, fmt.Sprintf(
-				"The store was restored or failed over, and drone %s hasn't said yet which sticky backends it runs; wait for it or remove it.", d.Name))
-		}
-	}
 	return nil
 }
 

@@ -51,7 +51,7 @@ func choose(all []candidate, n need, bestOf int, draw func(n int) int, load func
 	case len(fit) == 0:
 		return "", "", unsupported(active, n)
 	case len(fit) == 1:
-		return fit[0].name, fmt.Sprintf("%s is the only active drone of %d that fits.", fit[0].name, len(all)), nil
+		return fit[0].name, fmt.Sprintf("%s is the only one of %s that is active and fits.", fit[0].name, count(len(all), "drone")), nil
 	}
 	for i := range min(bestOf, len(fit)) {
 		j := i + draw(len(fit)-i)
@@ -65,7 +65,7 @@ func choose(all []candidate, n need, bestOf int, draw func(n int) int, load func
 			best, least = c.name, n
 		}
 	}
-	return best, fmt.Sprintf("%s has the fewest backends (%d) of %d drones drawn from %d that fit.", best, least, len(fit), fits), nil
+	return best, fmt.Sprintf("%s has the fewest backends, %d, of %d drawn from %d drones that fit.", best, least, len(fit), fits), nil
 }
 
 func unsupported(active []candidate, n need) *plane.Error {
