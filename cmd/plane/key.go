@@ -15,7 +15,6 @@ import (
 // target is what a command is about: KEY, which is [APP/]NAME, or --id.
 type target struct {
 	namespace string
-	whole     bool // --namespace was given: KEY is the name as it stands
 	id        string
 }
 

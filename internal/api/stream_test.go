@@ -20,7 +20,9 @@ func TestStreamsSayNothingNowAndThen(t *testing.T) {
 		_ = s.send([]byte("two\nlines\r\n"), "")
 		_ = s.send(nil, "")
 		time.Sleep(14 * time.Second)
+		s.mu.Lock() // the timer writes on a goroutine of its own
 		before := w.Body.String()
+		s.mu.Unlock()
 		time.Sleep(2 * time.Second)
 		s.close()
 		time.Sleep(time.Hour)
