@@ -188,6 +188,14 @@ func (f *connectFlags) run(cmd *cobra.Command, req client.ConnectRequest) error 
 		return err
 	}
 	got, err := c.Connect(cmd.Context(), req)
+	if req.Spawn == nil && plane.IsKind(err, plane.KeyUnheldNoSpawnConfig) {
+		// The controller of plane dev knows what to start by itself; others
+		// say that nothing was given.
+		req.Spawn = &plane.Spec{}
+		if own, e := c.Connect(cmd.Context(), req); !plane.IsKind(e, plane.BadRequest) {
+			got, err = own, e
+		}
+	}
 	if err != nil {
 		return err
 	}

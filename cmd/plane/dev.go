@@ -115,6 +115,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	apiURL := "http://" + apiListener.Addr().String()
 	proxyHost := "localhost:" + strconv.Itoa(proxyListener.Addr().(*net.TCPAddr).Port)
 
+	var d dev
 	c, err := openController(ctx, controllerSetup{
 		dbPath: filepath.Join(dir, "plane.db"), operator: operatorSocket(h.Dir), listener: apiListener,
 		config: controller.Config{
@@ -123,7 +124,11 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 			Unnamed:    &plane.App{Spec: plane.Spec{Executable: executable}},
 			Version:    version, Hash: buildHash(),
 		},
-		api: api.Options{Insecure: true, Hosts: []string{string(cluster)}, Version: version, Hash: buildHash(), DefaultCluster: cluster},
+		api: api.Options{
+			Insecure: true, Hosts: []string{string(cluster)}, Unnamed: true, DefaultCluster: cluster,
+			Ready:   func(context.Context) error { return d.healthy() },
+			Version: version, Hash: buildHash(),
+		},
 	}, log)
 	if err != nil {
 		return err
@@ -144,9 +149,9 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	if err != nil {
 		return err
 	}
-	d := dev{
+	d = dev{
 		show: show, agent: agent.Agent, api: apiURL, proxy: "http://" + proxyHost, command: strings.Join(command, " "),
-		ready: func() bool { return p.Ready() && agent.Ready() },
+		proxyReady: p.Ready,
 		parts: append(c.parts(),
 			run.Part{Name: "agent", Run: agent.Run},
 			run.Part{Name: "proxy", Run: func(ctx context.Context) error { return p.Run(ctx, proxyListener) }}),
@@ -159,8 +164,19 @@ type dev struct {
 	show                *console
 	agent               *drone.Agent
 	api, proxy, command string
-	ready               func() bool
+	proxyReady          func() bool
 	parts               []run.Part
+}
+
+// healthy gives nil once everything works, with what ran before taken over.
+func (d dev) healthy() error {
+	switch {
+	case !d.proxyReady():
+		return errors.New("the proxy isn't connected to the controller")
+	case !d.agent.Ready():
+		return errors.New("the agent has no lease yet")
+	}
+	return nil
 }
 
 // run serves until a signal, then ends the backends while everything still
@@ -199,7 +215,7 @@ func (d dev) run(ctx context.Context) error {
 func (d dev) announce(ctx context.Context, signals <-chan os.Signal) bool {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for !d.ready() {
+	for d.healthy() != nil {
 		select {
 		case <-ctx.Done():
 			return false
