@@ -89,7 +89,7 @@ func sentence(err error) string {
 		if f.Err.Output != "" {
 			s += "\nIts last output:\n" + indent(f.Err.Output)
 		}
-		if f.Err.Status >= 500 {
+		if f.Err.Kind == plane.Other { // the controller's log says more
 			s += "\n(error id " + f.ID + " in the controller's log)"
 		}
 		return s
