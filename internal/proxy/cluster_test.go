@@ -230,6 +230,7 @@ type cluster struct {
 	addr  string
 	stop  func()
 	ended chan error
+	held  int // opened by openAll
 }
 
 func start(t testing.TB, change ...func(*Config, *controller)) *cluster {
