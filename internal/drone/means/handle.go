@@ -29,6 +29,10 @@ func NewHandle(id Identity, fd int) *Handle {
 // Fd is the pidfd, for handing on; it stays the Handle's.
 func (h *Handle) Fd() int { return h.fd }
 
+// Told reports whether the system tells of the end of the process, so that
+// waiting for it costs nothing.
+func (h *Handle) Told() bool { return h.f != nil }
+
 // Close lets go.
 func (h *Handle) Close() {
 	if h.f != nil {
@@ -36,9 +40,12 @@ func (h *Handle) Close() {
 	}
 }
 
-// pollEvery is how often a process without pidfd is looked at if it isn't our
-// child.
-const pollEvery = 250 * time.Millisecond
+// How often a process without pidfd is looked at. The system tells of the end
+// of our children.
+const (
+	pollEvery = 250 * time.Millisecond
+	pollChild = 5 * time.Second
+)
 
 // Ended waits until the first process has ended, reaped or not, or ctx is done.
 func (m *Means) Ended(ctx context.Context, h *Handle) error {
@@ -50,7 +57,11 @@ func (m *Means) Ended(ctx context.Context, h *Handle) error {
 	child := make(chan os.Signal, 1)
 	signal.Notify(child, unix.SIGCHLD)
 	defer signal.Stop(child)
-	t := time.NewTicker(pollEvery)
+	every := pollEvery
+	if p, ok := readProc(h.id.Pid); ok && p.Parent == os.Getpid() {
+		every = pollChild
+	}
+	t := time.NewTicker(every)
 	defer t.Stop()
 	for m.Alive(h.id) {
 		select {

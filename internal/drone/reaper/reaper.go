@@ -173,8 +173,8 @@ func (r *reaper) hold(ctx context.Context, b *warden.Bequest) {
 		h.bequest.Absorb(b)
 	}
 	h.fresh = true
-	if h.bequest.Handle == nil || h.stop != nil {
-		return
+	if h.bequest.Handle == nil || !h.bequest.Handle.Told() || h.stop != nil {
+		return // without pidfds nothing is inherited either
 	}
 	watch, stop := context.WithCancel(ctx)
 	h.stop = stop

@@ -70,8 +70,12 @@ func (x *Executioner) pass() plane.Instant {
 	for _, e := range x.Table.Entries() {
 		switch {
 		case x.Table.Condemn(e):
-			if !e.Dead {
-				x.Log.Info("the deadline has come", "backend", e.Backend, "pid", e.Pid)
+			switch {
+			case e.Dead:
+			case e.Final:
+				x.Log.Info("killing: it was told to end", "backend", e.Backend, "pid", e.Pid)
+			default:
+				x.Log.Info("killing: its deadline has come", "backend", e.Backend, "pid", e.Pid)
 			}
 			kill = append(kill, identity(e))
 			next = min(next, now.Add(pollDying))

@@ -299,6 +299,7 @@ func (w *warden) raze(ctx context.Context) {
 		}
 		ids = append(ids, w.means.Strays()...)
 		if len(ids) == 0 {
+			w.bury()
 			return
 		}
 		if round%100 == 0 {
@@ -314,20 +315,36 @@ func (w *warden) raze(ctx context.Context) {
 }
 
 func (w *warden) razed(e table.Entry) {
-	dir := backendDir(w.home, e.Backend)
+	w.recordLost(e.Backend)
+	w.table.Clear(e)
+	w.means.Clean(e.Backend)
+}
+
+// bury gives an exit to backends that left only output, because the machine
+// went down under them: so they are found, and forgotten in time.
+func (w *warden) bury() {
+	entries, _ := os.ReadDir(w.home.OutputDir())
+	for _, e := range entries {
+		if id := plane.BackendID(e.Name()); id.Check() == nil {
+			w.recordLost(id)
+		}
+	}
+}
+
+// recordLost notes the end of a backend that nobody saw, unless it is noted.
+func (w *warden) recordLost(id plane.BackendID) {
+	dir := backendDir(w.home, id)
 	if _, ok := readRecord(dir, exitFile); !ok {
 		exit, ok := readRecord(dir, statusFile)
 		if !ok {
-			exit = plane.Exit{Message: "Its watchers had all ended; it was killed when they were back."}
+			exit = plane.Exit{Message: "Its watchers had all ended, or the machine; nothing of it was left running."}
 		}
 		exit.Output = lastLines(dir)
 		if err := writeRecord(dir, exitFile, exit); err != nil {
-			w.log.Error("an exit status is not on disk", "backend", e.Backend, "err", err)
+			w.log.Error("an exit status is not on disk", "backend", id, "err", err)
 		}
 	}
-	w.table.Clear(e)
-	w.means.Clean(e.Backend)
 	w.mu.Lock()
-	w.ended[e.Backend] = true
+	w.ended[id] = true
 	w.mu.Unlock()
 }

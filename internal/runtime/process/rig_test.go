@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -130,7 +131,7 @@ type rig struct {
 	t    testing.TB
 	home home.Home
 	r    *process.Runtime
-	n    int
+	n    atomic.Int32
 }
 
 func newRig(t testing.TB) *rig {
@@ -211,6 +212,11 @@ func (g *rig) end() {
 			g.t.Errorf("cgroups are left: %v", err)
 		}
 	}
+	for _, part := range []string{"reaper", "warden"} {
+		if b, _ := os.ReadFile(g.home.Log(part)); strings.Contains(string(b), "DATA RACE") || strings.Contains(string(b), "panic:") {
+			g.t.Errorf("the %s has a fault", part)
+		}
+	}
 	if g.t.Failed() {
 		for _, part := range []string{"reaper", "warden"} {
 			b, _ := os.ReadFile(g.home.Log(part))
@@ -239,8 +245,7 @@ func (g *rig) ctx() context.Context {
 
 // unit is a backend that runs script; life is how far off its deadline is.
 func (g *rig) unit(script string, life time.Duration) runtime.Unit {
-	g.n++
-	name := fmt.Sprintf("b%d", g.n)
+	name := fmt.Sprintf("b%d", g.n.Add(1))
 	return runtime.Unit{
 		Backend: plane.BackendID(name), Key: plane.Key{Name: name}, Generation: 1,
 		Policy: plane.Fast, Epoch: 1, Deadline: leaseclock.Lease().Now().Add(life), Grace: 500 * time.Millisecond,
@@ -284,6 +289,12 @@ func (g *rig) kill(part string, sig syscall.Signal) int {
 	pid := g.pid(part)
 	if err := syscall.Kill(pid, sig); err != nil {
 		g.t.Fatal(err)
+	}
+	if sig == syscall.SIGSTOP {
+		g.eventually("it is stopped", func() bool {
+			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return strings.Contains(string(b), ") T ")
+		})
 	}
 	return pid
 }

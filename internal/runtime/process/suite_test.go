@@ -29,6 +29,7 @@ func TestRuntime(t *testing.T) {
 					Stays:    sh("sleep 60"),
 					Stubborn: sh("trap '' TERM; while :; do sleep 0.05; done"),
 					Ends:     sh("echo bye; exit 3"),
+					Says:     "bye",
 				}
 			})
 		})

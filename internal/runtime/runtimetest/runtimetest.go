@@ -24,7 +24,8 @@ type Bed struct {
 	// What to run. The suite fills in the rest of the Unit, with a free port.
 	Stays    plane.Executable // until it is asked to end
 	Stubborn plane.Executable // ignores SIGTERM; zero = can't be had
-	Ends     plane.Executable // at once, with code 3, after writing "bye"
+	Ends     plane.Executable // at once, with code 3, after writing Says
+	Says     string           // "" = it writes nothing
 }
 
 // Run runs the suite. open is called once per test and cleans up by t.Cleanup.
@@ -223,7 +224,7 @@ func output(t *testing.T, b *bed) {
 		}
 		all, err := io.ReadAll(r)
 		_ = r.Close()
-		if err != nil || !strings.Contains(string(all), "bye") {
+		if err != nil || !strings.Contains(string(all), b.Says) {
 			t.Errorf("follow=%v: %q, %v", follow, all, err)
 		}
 	}
