@@ -73,4 +73,92 @@ func (d defect) putBack(t *testing.T, root string) string {
 	return overlay
 }
 
-var defects = []defect{}
+var defects = []defect{
+	{
+		name: "late spawn accepted", file: "lease.go",
+		old: `if !ok || now.Sub(at) >= g.Policy.ProofHorizon() || now >= h.Deadline(g.Policy) {`,
+		new: `if _ = at; !ok && now < 0 {`,
+		pkg: ".", run: "TestGrants|TestAnAcceptedSpawnHasALiveDeadline",
+	},
+	{
+		name: "no tombstone", file: "internal/drone/orders.go",
+		old: `	t := c.tombstone(p, why)
+`,
+		new: `	return
+	t := c.tombstone(p, why)
+`,
+		pkg: "./internal/drone", run: "TestTombstonesSurviveTheAgentAndEnd",
+	},
+	{
+		name: "deadline from receipt instead of send", file: "internal/drone/keeper.go",
+		old: `h, moved := k.holding.Renewed(number)`,
+		new: "h, moved := k.holding.Renewed(number)\n\th.SentAt = k.now()",
+		pkg: "./internal/drone", run: "TestDeadlineCountsFromTheSendOfTheAnsweredAttempt",
+	},
+	{
+		name: "answer credited to the latest attempt", file: "lease.go",
+		old: `h.Committed, h.SentAt, h.Granted = number, at, true`,
+		new: `h.Committed, h.SentAt, h.Granted = number, h.sent[len(h.sent)-1].at, at >= 0`,
+		pkg: ".", run: "TestDeadlineIsThatOfTheLatestAnsweredSend|TestAHoldersDeadlinePassesBeforeTheStoreMayLapse",
+	},
+	{
+		name: "wall clock", file: "internal/drone/leaseclock/clock_linux.go",
+		old: `read(unix.CLOCK_MONOTONIC_RAW) + suspended`, new: `read(unix.CLOCK_REALTIME) + suspended`,
+		pkg: "./internal/drone/leaseclock", run: "TestTrap09_NoClockIsTheWallClock",
+	},
+	{
+		name: "reply before commit", file: "internal/store/sqlite/writer.go",
+		old: `	if _, err := w.c.exec("COMMIT"); err != nil {
+		_, _ = w.c.exec("ROLLBACK")
+		for _, j := range w.jobs {`,
+		new: `	for i, j := range w.jobs {
+		j.done <- w.results[i]
+	}
+	w.jobs = w.jobs[:0]
+	if _, err := w.c.exec("COMMIT"); err != nil {
+		_, _ = w.c.exec("ROLLBACK")
+		for _, j := range w.jobs {`,
+		pkg: "./internal/store/sqlite", run: "TestStore|TestWhatWasAcknowledgedOutlivesKill9",
+	},
+	{
+		name: "cleared before reaped", file: "internal/drone/warden/backend.go",
+		old: `	exit, mine := w.status(ctx, b)
+	if !w.absent(ctx, b) {
+		return
+	}`,
+		new: `	exit, mine := w.status(ctx, b)`,
+		pkg: "./internal/runtime/process", run: "TestRuntime|TestSoftStopReachesTheGroupOnceAndTheRestGetsItsGrace",
+	},
+	{
+		name: "second generation beside the first", file: "internal/drone/orders.go",
+		old: `		return plane.RefusedKeyInUse, false
+	}
+	if id, foreign`,
+		new: `		_ = used
+	}
+	if id, foreign`,
+		pkg: "./internal/drone", run: "TestKeyInUseIsRefused",
+	},
+	{
+		name: "lapse without a look at the renewal", file: "internal/store/sqlite/drones.go",
+		old: `epoch_fast = ?2 AND (?3 = 0 OR renewed_at + ?3 < ?4)`, new: `epoch_fast = ?2 AND (?3 = ?3 OR ?4)`,
+		pkg: "./internal/store/sqlite", run: "TestStore",
+	},
+	{
+		name: "end acknowledged before its route is withdrawn", file: "internal/controller/recorder.go",
+		old: `if x.status.State.Status != plane.Terminated || !pending {`,
+		new: `if _ = withdrawn; pending || !pending {`,
+		pkg: "./internal/controller", run: "TestTrap11_EndIsAcknowledgedAfterTheRouteIsWithdrawn",
+	},
+	{
+		name: "older generation keeps its sockets", file: "internal/proxy/table.go",
+		old: `route == nil || route.Generation < r.Generation {`,
+		new: `route == nil {`,
+		pkg: "./internal/proxy", run: "TestL3_ANewerGenerationEndsTheOlder",
+	},
+	{
+		name: "identity of the client's own making", file: "internal/proxy/identity.go",
+		old: `perHop(f.name) || reserved(f.name) ||`, new: `perHop(f.name) ||`,
+		pkg: "./internal/proxy", run: "TestTrap29_IdentityOnEveryWay",
+	},
+}

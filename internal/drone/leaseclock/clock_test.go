@@ -41,3 +41,18 @@ func TestBootIDStays(t *testing.T) {
 		t.Errorf("%q then %q", a, b)
 	}
 }
+
+// A clock whose readings are times since boot can't be set, by a step of the
+// wall clock or otherwise; one that shows the time of day can.
+func TestTrap09_NoClockIsTheWallClock(t *testing.T) {
+	for _, k := range []leaseclock.Kind{leaseclock.KindAwake, leaseclock.KindLease} {
+		c, err := leaseclock.Of(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const tenYears = 10 * 365 * 24 * time.Hour
+		if up := time.Duration(c.Now()); up < 0 || up > tenYears {
+			t.Errorf("%v reads %v: that is no time since boot", k, up)
+		}
+	}
+}
