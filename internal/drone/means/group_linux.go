@@ -186,3 +186,15 @@ func (g *groups) clean(id plane.BackendID) {
 		_ = os.Remove(d)
 	}
 }
+
+func (g *groups) tidy() {
+	if g == nil {
+		return
+	}
+	for _, c := range controllers {
+		if dir := g.v1(c, ""); dir != "" {
+			_ = os.Remove(dir)
+		}
+	}
+	_ = os.Remove(g.base) // fails while there is one of a backend
+}

@@ -19,6 +19,7 @@ func (g *groups) kill(plane.BackendID) error               { return nil }
 func (g *groups) procs(plane.BackendID) ([]int, error)     { return nil, nil }
 func (g *groups) populated() []plane.BackendID             { return nil }
 func (g *groups) clean(plane.BackendID)                    {}
+func (g *groups) tidy()                                    {}
 func (g *groups) outOfMemory(plane.BackendID) bool         { return false }
 func (g *groups) usage(plane.BackendID) (_ Usage, ok bool) { return Usage{}, false }
 

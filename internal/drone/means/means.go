@@ -168,6 +168,9 @@ func (m *Means) Strays() []Identity {
 // Clean removes what is kept of a backend that is gone.
 func (m *Means) Clean(id plane.BackendID) { m.groups.clean(id) }
 
+// Tidy removes the cgroups above those of backends, unless there are any.
+func (m *Means) Tidy() { m.groups.tidy() }
+
 // Alive reports whether the first process of a backend runs; a zombie doesn't.
 func (m *Means) Alive(id Identity) bool {
 	p, ok := readProc(id.Pid)

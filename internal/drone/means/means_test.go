@@ -20,7 +20,7 @@ func both(t *testing.T, f func(t *testing.T, m *Means)) {
 		t.Run("means="+kind, func(t *testing.T) {
 			t.Setenv("PLANE_MEANS", kind)
 			m := New(fmt.Sprintf("t%x", time.Now().UnixNano()), slog.New(slog.DiscardHandler))
-			t.Cleanup(func() { _ = os.Remove(m.Base()) })
+			t.Cleanup(m.Tidy)
 			f(t, m)
 		})
 	}
@@ -170,7 +170,7 @@ func TestStartSaysHowToMendIt(t *testing.T) {
 		}
 	}
 	m := New("terr", slog.New(slog.DiscardHandler))
-	t.Cleanup(func() { m.Clean("x"); _ = os.Remove(m.Base()) })
+	t.Cleanup(func() { m.Clean("x"); m.Tidy() })
 	for _, c := range []struct {
 		x    plane.Executable
 		want string

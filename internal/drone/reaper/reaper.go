@@ -100,7 +100,9 @@ func (r *reaper) attend(ctx context.Context) error {
 			pause = time.Millisecond
 			leave := r.listen(ctx, t)
 			if leave {
-				r.await(ctx)
+				if r.await(ctx) {
+					r.tidy()
+				}
 				return nil
 			}
 			continue
@@ -229,15 +231,28 @@ func (r *reaper) running() bool {
 	}
 }
 
-// await gives a warden that leaves the time to do so.
-func (r *reaper) await(ctx context.Context) {
-	if r.child == nil {
-		return
+// await gives a warden that leaves the time to do so, and reports whether it
+// has left.
+func (r *reaper) await(ctx context.Context) bool {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		if _, held := r.home.Holder("warden"); !held {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
-	select {
-	case <-r.child:
-	case <-ctx.Done():
-	case <-time.After(5 * time.Second):
+	return false
+}
+
+// tidy removes what is of use only while something runs. We still hold the lock
+// without which no part starts, so nobody has opened it anew.
+func (r *reaper) tidy() {
+	if r.table.Used() == 0 {
+		_ = os.Remove(r.home.TableFile())
+		r.means.Tidy()
 	}
 }
 

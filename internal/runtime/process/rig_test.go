@@ -207,9 +207,10 @@ func (g *rig) end() {
 		g.t.Errorf("left running: %v", s)
 		m.Kill(s...)
 	}
-	if m.Base() != "" {
-		if err := os.Remove(m.Base()); err != nil {
-			g.t.Errorf("cgroups are left: %v", err)
+	m.Tidy()
+	for _, left := range []string{m.Base(), g.home.TableFile()} {
+		if _, err := os.Stat(left); left != "" && err == nil {
+			g.t.Errorf("%s is left", left)
 		}
 	}
 	for _, part := range []string{"reaper", "warden"} {
@@ -223,7 +224,6 @@ func (g *rig) end() {
 			g.t.Logf("%s.log:\n%s", part, b)
 		}
 	}
-	_ = os.Remove(g.home.TableFile())
 	_ = os.RemoveAll(g.home.Dir)
 }
 
