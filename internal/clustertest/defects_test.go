@@ -141,7 +141,7 @@ var defects = []defect{
 	},
 	{
 		name: "lapse without a look at the renewal", file: "internal/store/sqlite/drones.go",
-		old: `epoch_fast = ?2 AND (?3 = 0 OR renewed_at + ?3 < ?4)`, new: `epoch_fast = ?2 AND (?3 = ?3 OR ?4)`,
+		old: `epoch_balanced = ?2 AND (?3 = 0 OR renewed_at + ?3 < ?4)`, new: `epoch_balanced = ?2 AND (?3 = ?3 OR ?4)`,
 		pkg: "./internal/store/sqlite", run: "TestStore",
 	},
 	{
