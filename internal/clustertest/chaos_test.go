@@ -250,7 +250,7 @@ func TestARushOnANewKeyStartsOneBackend(t *testing.T) {
 	c := startCity(t, 2)
 	for round := range rounds {
 		key := fmt.Sprintf("rush-%d", round)
-		c.rush(key)
+		only := c.rush(key)
 		var mine []overlap.Life
 		hash := overlap.KeyHash("", key)
 		await(t, 20*time.Second, key+" lives", func() bool {
@@ -265,6 +265,7 @@ func TestARushOnANewKeyStartsOneBackend(t *testing.T) {
 		if len(mine) != 1 {
 			t.Fatalf("round %d: %d backends were run: %v", round, len(mine), mine)
 		}
+		terminate(c.api, only)
 	}
 	c.clashes()
 	if err := c.history.Check(30 * time.Second); err != nil {
@@ -272,11 +273,12 @@ func TestARushOnANewKeyStartsOneBackend(t *testing.T) {
 	}
 }
 
-func (c *city) rush(key string) {
+// rush lets 500 callers ask for key at once and returns the one backend.
+func (c *city) rush(key string) string {
 	c.t.Helper()
 	const callers = 500
 	var mu sync.Mutex
-	seen, spawned := map[string]int{}, 0
+	seen, spawned, failed := map[string]int{}, 0, map[string]int{}
 	begin := make(chan struct{})
 	var wg sync.WaitGroup
 	for range callers {
@@ -286,7 +288,7 @@ func (c *city) rush(key string) {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				c.t.Errorf("%s: %v", key, err)
+				failed[err.Error()]++
 				return
 			}
 			seen[got.BackendID]++
@@ -297,7 +299,14 @@ func (c *city) rush(key string) {
 	}
 	close(begin)
 	wg.Wait()
+	for text, n := range failed {
+		c.t.Errorf("%s: %d of %d callers: %s", key, n, callers, text)
+	}
 	if len(seen) != 1 || spawned != 1 {
 		c.t.Fatalf("%s: %d callers were given %d backends, %d of them as started by their call", key, callers, len(seen), spawned)
 	}
+	for id := range seen {
+		return id
+	}
+	return ""
 }
