@@ -26,7 +26,6 @@ import (
 
 // droneSetup is what dev and drone differ in.
 type droneSetup struct {
-	dataDir    string
 	name       string // "" = the one kept in the data directory
 	cluster    plane.ClusterName
 	pool       string

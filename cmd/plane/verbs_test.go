@@ -332,7 +332,7 @@ func TestTheSocketOfThisDirectoryIsFoundByItself(t *testing.T) {
 
 func TestDirectoriesHaveDataDirsOfTheirOwn(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", "/state")
-	a, b := devDataDir("/home/me/my app"), devDataDir("/home/you/my app")
+	a, b := devDataDir("/srv/me/my app"), devDataDir("/srv/you/my app")
 	if a == b || !regexp.MustCompile(`^/state/plane/dev/myapp-[0-9a-f]{8}$`).MatchString(a) {
 		t.Error(a, b)
 	}

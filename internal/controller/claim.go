@@ -14,7 +14,6 @@ import (
 
 // claimed is what the transaction of a claim decided.
 type claimed struct {
-	raced   bool           // someone was faster: look again
 	backend store.Backend  // the new one
 	spawn   wire.Spawn     // for its drone
 	ended   *store.Backend // whose lapsed lease it took over

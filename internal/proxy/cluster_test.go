@@ -72,7 +72,7 @@ func (c *controller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	away := c.away
 	c.mu.Unlock()
 	if away || r.URL.Path != "/ctrl/c/"+string(testCluster)+"/proxy-socket" {
-		http.Error(w, "away", 503)
+		http.Error(w, "away", http.StatusServiceUnavailable)
 		return
 	}
 	conn, err := wire.Accept(w, r)

@@ -19,9 +19,6 @@ type clock struct {
 
 func (c clock) at(t instant) int64 { return c.offset + int64(float64(t)*c.rate) }
 
-// when is the true time at which the clock shows v.
-func (c clock) when(v int64) instant { return instant(float64(v-c.offset)/c.rate) + 1 }
-
 // chance makes the run's choices.
 type chance struct{ *rand.Rand }
 

@@ -42,7 +42,6 @@ type action struct {
 	id, backend, drone int
 	generation         plane.Generation
 	spawn              bool
-	ended              bool // the drone needn't hear of the spawn any more
 }
 
 func (s state) clone() state {

@@ -42,8 +42,6 @@ const (
 	// GrantWithAction: a spawn that is sent again takes its grant from the
 	// transaction that still saw the action.
 	GrantWithAction
-
-	allRules = 1<<iota - 1
 )
 
 var ruleNames = []string{
