@@ -42,7 +42,7 @@ func (c *Controller) claim(ctx context.Context, a Actor, w want, seen facts) (go
 		return got{}, nil, plane.Invalid("spawn_config.executable", "spawn_config.executable is null; name a command or an image.")
 	}
 	drone, decision, err := c.schedule(ctx, cluster, need{
-		pool: w.spec.Pool, runtime: x.Runtime(), byCaller: w.byCaller && x.Runtime() == "process",
+		pool: w.spec.Pool, policy: w.spec.Policy(), runtime: x.Runtime(), byCaller: w.byCaller && x.Runtime() == "process",
 	})
 	if err != nil {
 		left := time.Until(c.started.Add(settleTime))
@@ -239,7 +239,7 @@ func (c *Controller) schedule(ctx context.Context, cluster plane.ClusterName, n 
 		}
 		return count
 	}
-	name, decision, bad := choose(c.drones.candidates(cluster), n, c.cfg.BestOf, rand.IntN, load)
+	name, decision, bad := choose(c.drones.candidates(cluster, n.policy), n, c.cfg.BestOf, rand.IntN, load)
 	if bad != nil {
 		return "", "", bad
 	}

@@ -40,9 +40,18 @@ type droneSession struct {
 }
 
 // heard reports whether it is connected and renewed shortly before.
-func (s *droneSession) heard(p plane.Policy) bool {
+func (s *droneSession) heard(p plane.Policy) bool { return s.renewedWithin(heardWithin(p)) }
+
+// takes reports whether a backend with policy p may be placed on it: it is
+// heard, and wouldn't refuse because of the age of its last renewal. So a key
+// that has just been taken from a silent drone never goes back to it.
+func (s *droneSession) takes(p plane.Policy) bool {
+	return s.renewedWithin(min(heardWithin(plane.Balanced), p.ProofHorizon()))
+}
+
+func (s *droneSession) renewedWithin(d time.Duration) bool {
 	at := s.renewed.Load()
-	return at != 0 && !s.ended.Load() && time.Since(s.since)-time.Duration(at) <= heardWithin(p)
+	return at != 0 && !s.ended.Load() && time.Since(s.since)-time.Duration(at) <= d
 }
 
 // ServeDrone speaks with a drone until the connection or ctx ends. pool is the

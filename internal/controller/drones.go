@@ -49,8 +49,8 @@ func (d *droneSet) all() []*droneSession {
 	return out
 }
 
-// candidates are the cluster's drones for the scheduler.
-func (d *droneSet) candidates(cluster plane.ClusterName) []candidate {
+// candidates are the cluster's drones for the scheduler of a backend with policy p.
+func (d *droneSet) candidates(cluster plane.ClusterName, p plane.Policy) []candidate {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	var out []candidate
@@ -64,7 +64,7 @@ func (d *droneSet) candidates(cluster plane.ClusterName) []candidate {
 			runtimes: s.runtimes,
 			commands: s.commands,
 			draining: s.draining.Load(),
-			ready:    s.heard(plane.Balanced),
+			ready:    s.takes(p),
 		})
 	}
 	return out

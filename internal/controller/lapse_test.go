@@ -130,6 +130,30 @@ func TestRenewalThatFindsItsClassLapsedIsRefused(t *testing.T) {
 	}
 }
 
+func TestADroneThatWasSilentIsRenewedAgain(t *testing.T) {
+	p := newPlant(t, plantOptions{idle: true})
+	d := p.drone("dr-1", still)
+	p.clock.step(2 * time.Minute)
+	p.lived()
+	last := func() (wire.Renewed, int) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.renewed[len(d.renewed)-1], len(d.renewed)
+	}
+	for _, want := range []wire.Outcome{wire.RenewalRefused, wire.RenewalOK} {
+		_, before := last()
+		d.renew()
+		eventually(t, "the renewal is answered", func() bool { _, n := last(); return n > before })
+		got, _ := last()
+		if got.Outcome != want {
+			t.Fatalf("got %+v, want %s", got, want)
+		}
+		d.mu.Lock()
+		d.holding, _ = d.holding.Raised(got.Epochs)
+		d.mu.Unlock()
+	}
+}
+
 func TestNothingLapsesWithoutASteadyDatabaseClock(t *testing.T) {
 	p := newPlant(t, plantOptions{idle: true, config: func(c *Config) { c.Clock = nil }})
 	p.Controller.started = time.Now().Add(-time.Minute)

@@ -138,15 +138,21 @@ func (c *Controller) renewTx(tx store.Tx, s *droneSession, m wire.Renew) (renewa
 			out.epochs[i]++
 		}
 	}
-	ok, err := tx.Renew(s.name, s.agent, m.Number, m.Epochs)
+	epochs := m.Epochs
+	if out.raised {
+		// The lease begins anew at once. Else the next renewal would find it as
+		// old as before, and end the new epochs too, and so for ever.
+		epochs = out.epochs
+	}
+	ok, err := tx.Renew(s.name, s.agent, m.Number, epochs)
 	if err != nil {
 		return out, err
 	}
 	switch {
-	case ok:
-		out.outcome = wire.RenewalOK
 	case out.epochs != m.Epochs:
 		out.outcome = wire.RenewalRefused
+	case ok:
+		out.outcome = wire.RenewalOK
 	}
 	return out, nil
 }

@@ -21,6 +21,7 @@ type candidate struct {
 // need is what a backend asks of its drone.
 type need struct {
 	pool     string
+	policy   plane.Policy
 	runtime  string // Executable.Runtime
 	byCaller bool   // a command that the caller names, not an app's
 }
