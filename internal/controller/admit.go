@@ -26,7 +26,6 @@ type admission struct {
 	ended      []store.Backend   // rows of epochs that are over
 	adopted    []store.Backend   // of lost commits
 	missing    []plane.BackendID // rows that the drone should have and doesn't
-	frozen     time.Time
 }
 
 // admit decides about a drone's hello in one transaction: its epochs, which of
@@ -63,7 +62,7 @@ func (c *Controller) admitTx(tx store.Tx, h wire.DroneHello) (admission, error) 
 		if epoch, err = c.raiseStore(tx, h.Store.Number); err != nil {
 			return out, err
 		}
-		out.raised, out.frozen = true, tx.Now().Add(plane.Balanced.Terms().Store)
+		out.raised = true
 	}
 	d, err := tx.Drone(h.Name)
 	fresh := errors.Is(err, store.ErrNotFound)
@@ -203,7 +202,6 @@ func (c *Controller) admitted(in admission) {
 		c.hub.notify(topic(b.ID))
 	}
 	if in.raised {
-		c.frozen.Store(in.frozen.UnixNano())
 		for _, s := range c.drones.all() {
 			_ = s.conn.Send(wire.Goodbye{Reason: "the store has a new epoch; connect again and give your inventory"})
 		}

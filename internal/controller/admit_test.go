@@ -116,9 +116,13 @@ func TestRestoredStoreAdoptsAndFreezes(t *testing.T) {
 	if got := p.connectTo(keyed("doc")); got.BackendID != "kept" {
 		t.Errorf("what was found running: %+v", got)
 	}
-	if _, err := p.Connect(t.Context(), operatorActor, keyed("other")); !plane.IsKind(err, plane.Unavailable) {
-		t.Fatalf("granted during the freeze: %v", err)
+	for _, step := range []time.Duration{0, time.Hour, -2 * time.Hour, time.Hour} {
+		p.clock.jump(step)
+		if _, err := p.Connect(t.Context(), operatorActor, keyed("other")); !plane.IsKind(err, plane.Unavailable) {
+			t.Fatalf("granted during the freeze, after the database's clock stepped by %s: %v", step, err)
+		}
 	}
+	p.clock.jump(-time.Hour) // doesn't draw it out
 	p.clock.step(plane.Balanced.Terms().Store + time.Second)
 	d.renew()
 	p.until(p.connectTo(keyed("other")).BackendID, plane.Ready)

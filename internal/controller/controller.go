@@ -33,7 +33,7 @@ type Controller struct {
 	logins  *logins
 	routes  *withdrawals
 
-	frozen atomic.Int64 // Unix nanoseconds of the database's clock: nothing is granted before
+	frozen atomic.Int64 // instant of our own clock: nothing is granted before
 }
 
 // New makes a controller over its store and reads from it what a restart may

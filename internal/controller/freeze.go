@@ -20,6 +20,8 @@ func (c *Controller) raiseStore(tx store.Tx, least int64) (plane.StoreEpoch, err
 	if err != nil {
 		return e, err
 	}
+	// Before the commit, so that no grant slips in after it; in vain if it fails.
+	c.freeze(plane.Balanced.Terms().Store)
 	until := tx.Now().Add(plane.Balanced.Terms().Store)
 	if err := tx.SetMeta(metaFrozen, strconv.FormatInt(until.UnixNano(), 10)); err != nil {
 		return e, err
@@ -40,16 +42,25 @@ func (c *Controller) recallFreeze(ctx context.Context) error {
 			return err
 		}
 		until, err := strconv.ParseInt(text, 10, 64)
-		c.frozen.Store(until)
+		c.freeze(time.Unix(0, until).Sub(tx.Now()))
 		return err
 	})
 }
 
+// freeze begins, or goes on with, a time in which nothing is granted. It is
+// kept on the controller's own clock: a step of the database's must not end
+// it early, nor draw it out.
+func (c *Controller) freeze(left time.Duration) {
+	if left > 0 {
+		c.frozen.Store(int64(c.clock.clock().Add(min(left, plane.Balanced.Terms().Store))))
+	}
+}
+
 // frozenFor is how much longer nothing is granted.
-func (c *Controller) frozenFor(now time.Time) time.Duration {
-	until := c.frozen.Load()
+func (c *Controller) frozenFor() time.Duration {
+	until := plane.Instant(c.frozen.Load())
 	if until == 0 {
 		return 0
 	}
-	return max(0, time.Unix(0, until).Sub(now))
+	return max(0, until.Sub(c.clock.clock()))
 }

@@ -14,7 +14,7 @@ func (c *Controller) grant(tx store.Tx, drone plane.NodeName, p plane.Policy) (p
 	if err != nil {
 		return plane.Grant{}, err
 	}
-	if wait := c.frozenFor(tx.Now()); wait > 0 {
+	if wait := c.frozenFor(); wait > 0 {
 		e := plane.NewError(plane.Unavailable, "The store was restored or failed over; nothing is started until older leases have run out.")
 		e.Retry = wait
 		return plane.Grant{}, e

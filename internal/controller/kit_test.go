@@ -39,14 +39,22 @@ type plant struct {
 
 // testClock is a database clock that can be stepped.
 type testClock struct {
-	mu  sync.Mutex
-	off time.Duration
+	mu   sync.Mutex
+	off  time.Duration
+	wall time.Duration // by how much the database's alone was
 }
 
 func (c *testClock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Add(c.off)
+	return time.Now().Add(c.off + c.wall)
+}
+
+// jump steps the database's clock alone: no time has passed.
+func (c *testClock) jump(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wall += d
 }
 
 func (c *testClock) step(d time.Duration) {
@@ -56,7 +64,11 @@ func (c *testClock) step(d time.Duration) {
 }
 
 // instant is a lease clock that is stepped with it: time that really passed.
-func (c *testClock) instant() plane.Instant { return plane.Instant(c.now().UnixNano()) }
+func (c *testClock) instant() plane.Instant {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return plane.Instant(time.Now().Add(c.off).UnixNano())
+}
 
 type plantOptions struct {
 	dir    string
