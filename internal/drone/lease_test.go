@@ -147,13 +147,58 @@ func TestTombstonesSurviveTheAgentAndEnd(t *testing.T) {
 	if a := c.spawn("x", "k"); a.Refusal != plane.RefusedTombstone {
 		t.Errorf("after a restart: %q", a.Refusal)
 	}
-	d.clock.jump(plane.Balanced.TombstoneLife())
 	crew := d.agent.crew.Load()
-	crew.expireTombstones()
-	crew.roster.mu.Lock()
-	defer crew.roster.mu.Unlock()
-	if n := len(crew.roster.tombstones); n != 0 {
-		t.Errorf("%d tombstones are left", n)
+	eventually(t, "the tombstone had its time", func() bool {
+		d.clock.jump(plane.Balanced.TombstoneLife())
+		crew.expireTombstones()
+		crew.roster.mu.Lock()
+		defer crew.roster.mu.Unlock()
+		return len(crew.roster.tombstones) == 0
+	})
+}
+
+// Until the controller has heard of a refusal it may send the order again, with
+// a newer grant, and that copy may be late too.
+func TestTombstonesCountFromTheirAcknowledgement(t *testing.T) {
+	c, d := begun(t)
+	c.locked(func() { c.noAck = true })
+	bad := func(s *wire.Spawn) { s.Grant.Renewal = 0 }
+	if a := c.spawn("refused", "k", bad); a.Refusal != plane.RefusedLate {
+		t.Fatalf("refused: %q", a.Refusal)
+	}
+	c.terminate("ended", plane.Soft)
+	c.await("ended", plane.Terminated)
+	c.await("refused", plane.Terminated)
+	crew := d.agent.crew.Load()
+	left := func() int {
+		crew.expireTombstones()
+		crew.roster.mu.Lock()
+		defer crew.roster.mu.Unlock()
+		return len(crew.roster.tombstones)
+	}
+	d.clock.jump(2 * plane.Balanced.TombstoneLife())
+	if n := left(); n != 2 {
+		t.Fatalf("%d of 2 tombstones are left before the acknowledgement", n)
+	}
+	c.locked(func() { c.noAck = false })
+	c.drop() // what is unacknowledged is reported again
+	eventually(t, "the tombstones count anew", func() bool {
+		crew.roster.mu.Lock()
+		defer crew.roster.mu.Unlock()
+		for _, tomb := range crew.roster.tombstones {
+			if tomb.Until < d.clock.Now() {
+				return false
+			}
+		}
+		return true
+	})
+	d.clock.jump(plane.Balanced.TombstoneLife() - time.Second)
+	if n := left(); n != 2 {
+		t.Fatalf("%d of 2 tombstones are left after the acknowledgement", n)
+	}
+	d.clock.jump(2 * time.Second)
+	if n := left(); n != 0 {
+		t.Errorf("%d tombstones are left for ever", n)
 	}
 }
 

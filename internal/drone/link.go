@@ -63,7 +63,12 @@ func (l *link) handle(life, work context.Context, m wire.Message) error {
 		if acted.Refusal == "" && m.Grant.Policy == plane.Fast {
 			signal(l.soon) // its lease may be nearly as old as it can be
 		}
-		return l.conn.Send(acted)
+		err := l.conn.Send(acted)
+		if acted.Refusal != "" {
+			// Only what is reported is acknowledged, and the tombstone counts from there.
+			l.reportLost(m.Backend, m.Generation)
+		}
+		return err
 	case wire.Terminate:
 		return l.conn.Send(l.terminate(m))
 	case wire.StatusDone:

@@ -123,13 +123,27 @@ func (c *crew) acknowledged(ctx context.Context, reports []journal.Report) {
 		c.roster.mu.Unlock()
 		if ended {
 			c.bury(ctx, report.Backend, e.record.Policy)
+		} else {
+			c.prolong(report.Backend)
 		}
+	}
+}
+
+// prolong lets the tombstone of a refusal count from its acknowledgement: until
+// then the order may have been sent again, with a newer grant.
+func (c *crew) prolong(id plane.BackendID) {
+	t, ok := c.roster.prolong(id, c.Clock.Now())
+	if !ok {
+		return
+	}
+	if err := c.journal.Put(journal.KindTombstone, string(id), t); err != nil {
+		c.Log.Error("a refusal was not recorded on disk", "backend", id, "error", err)
 	}
 }
 
 func (c *crew) expireTombstones() {
 	var changes []journal.Change
-	for _, id := range c.roster.expire(c.Clock.Now()) {
+	for _, id := range c.roster.expire(c.Clock.Now(), c.outbox.has) {
 		changes = append(changes, journal.Change{Kind: journal.KindTombstone, Key: string(id)})
 	}
 	if len(changes) == 0 {

@@ -90,13 +90,27 @@ func (r *roster) bury(id plane.BackendID, t journal.Tombstone) {
 	r.tombstones[id] = t
 }
 
-// expire drops tombstones that have had their time and returns their ids.
-func (r *roster) expire(now plane.Instant) []plane.BackendID {
+// prolong lets a tombstone have its time from now on.
+func (r *roster) prolong(id plane.BackendID, now plane.Instant) (journal.Tombstone, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, ok := r.tombstones[id]
+	if ok {
+		// The longest time of all: the policy isn't kept.
+		t.Until = max(t.Until, now.Add(plane.Balanced.TombstoneLife()))
+		r.tombstones[id] = t
+	}
+	return t, ok
+}
+
+// expire drops tombstones that have had their time and whose end isn't owed to
+// the controller any more, and returns their ids.
+func (r *roster) expire(now plane.Instant, owed func(plane.BackendID) bool) []plane.BackendID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var gone []plane.BackendID
 	for id, t := range r.tombstones {
-		if now >= t.Until {
+		if now >= t.Until && !owed(id) {
 			gone = append(gone, id)
 			delete(r.tombstones, id)
 		}
