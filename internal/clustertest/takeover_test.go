@@ -90,6 +90,20 @@ func takeOver(t *testing.T, silence func(*city, int)) {
 		c.drones[silent].Restart()
 	}
 	await(t, 30*time.Second, "the silent drone is back", func() bool { return c.readyDrones() == 2 })
+	n := 0
+	await(t, 30*time.Second, "the silent drone takes a start", func() bool {
+		n++
+		key := fmt.Sprintf("later-%d", n)
+		got, err := c.connect(t.Context(), key, "fast")
+		if err != nil || c.visit(t.Context(), key, got) != nil {
+			return false
+		}
+		taken := c.droneOf(t, got.BackendID) == silent
+		if !taken {
+			terminate(c.api, got.BackendID)
+		}
+		return taken
+	})
 	last := ""
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if last = c.mismatch(); last == "" {
