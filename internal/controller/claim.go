@@ -206,10 +206,12 @@ func (c *Controller) claimDone(out claimed) {
 	if b.Static {
 		c.statics.add(out.spawn.StaticToken, b.ID)
 	}
+	route := c.routeOf(b, nil)
+	c.starting.put(route) // before the drone can say that it is ready
 	if s := c.drones.session(b.Drone); s != nil {
 		s.courier.send(out.spawn.Action, out.spawn)
 	}
-	c.push(c.routeOf(b, nil))
+	c.push(route)
 	c.hub.notify(topic(b.ID))
 	c.hub.notify(topicEvents)
 }

@@ -22,16 +22,17 @@ type Controller struct {
 	store   store.Store
 	started time.Time
 
-	live    *liveKeys
-	hub     *hub
-	rings   *rings
-	statics *statics
-	drones  *droneSet
-	proxies *proxySet
-	use     *useBook
-	clock   *clockWatch
-	logins  *logins
-	routes  *withdrawals
+	live     *liveKeys
+	hub      *hub
+	rings    *rings
+	statics  *statics
+	drones   *droneSet
+	proxies  *proxySet
+	use      *useBook
+	clock    *clockWatch
+	logins   *logins
+	routes   *withdrawals
+	starting *startingRoutes
 
 	frozen atomic.Int64 // instant of our own clock: nothing is granted before
 }
@@ -47,20 +48,21 @@ func New(ctx context.Context, cfg Config) (*Controller, error) {
 	x, ok := cfg.Store.(store.Exclusive)
 	exclusive := ok && x.Exclusive()
 	c := &Controller{
-		cfg:     cfg,
-		log:     cfg.Log.With("part", "controller", "controller", cfg.Name),
-		store:   cfg.Store,
-		started: time.Now(),
-		live:    newLiveKeys(exclusive),
-		hub:     &hub{},
-		rings:   &rings{byCluster: map[plane.ClusterName]*ring{}},
-		statics: &statics{ids: map[string]plane.BackendID{}},
-		drones:  &droneSet{byName: map[plane.NodeName]*droneSession{}},
-		proxies: &proxySet{byName: map[plane.NodeName]*proxySession{}, departed: map[plane.NodeName]departure{}},
-		use:     &useBook{byID: map[plane.BackendID]*useEntry{}},
-		clock:   &clockWatch{clock: cfg.Clock},
-		logins:  &logins{byHash: map[[32]byte]login{}},
-		routes:  &withdrawals{waiting: map[plane.BackendID]*withdrawal{}},
+		cfg:      cfg,
+		log:      cfg.Log.With("part", "controller", "controller", cfg.Name),
+		store:    cfg.Store,
+		started:  time.Now(),
+		live:     newLiveKeys(exclusive),
+		hub:      &hub{},
+		rings:    &rings{byCluster: map[plane.ClusterName]*ring{}},
+		statics:  &statics{ids: map[string]plane.BackendID{}},
+		drones:   &droneSet{byName: map[plane.NodeName]*droneSession{}},
+		proxies:  &proxySet{byName: map[plane.NodeName]*proxySession{}, departed: map[plane.NodeName]departure{}},
+		use:      &useBook{byID: map[plane.BackendID]*useEntry{}},
+		clock:    &clockWatch{clock: cfg.Clock},
+		logins:   &logins{byHash: map[[32]byte]login{}},
+		routes:   &withdrawals{waiting: map[plane.BackendID]*withdrawal{}},
+		starting: &startingRoutes{byID: map[plane.BackendID]plane.Route{}},
 	}
 	if err := c.recall(ctx, exclusive); err != nil {
 		return nil, fmt.Errorf("start controller: %w", err)

@@ -187,6 +187,7 @@ func (c *Controller) deadOn(ctx context.Context, drone plane.NodeName) ([]store.
 func (c *Controller) gone(b store.Backend) {
 	c.live.ended(b.ID)
 	c.use.forget(b.ID)
+	c.starting.take(b.ID)
 	for _, s := range c.proxies.of(b.Cluster) {
 		s.drop(b.ID)
 	}

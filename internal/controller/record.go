@@ -176,6 +176,9 @@ func (c *Controller) recordDone(out recorded) {
 			c.use.forget(id)
 		case status == plane.Ready:
 			c.use.ready(b, time.Now())
+		default:
+			c.hub.notify(topic(id))
+			continue // on its way to ready: no proxy does anything else for it
 		}
 		c.push(out.routes[id])
 		c.hub.notify(topic(id))

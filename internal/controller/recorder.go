@@ -15,6 +15,10 @@ import (
 const (
 	recordQueue = 16384 // reports of one drone that wait; one that goes further is cut off
 	recordBatch = 256   // reports in one transaction
+
+	// recordLinger is how long acknowledgements alone wait for the statuses
+	// that follow them, so that one commit serves both: nobody waits for them.
+	recordLinger = 10 * time.Millisecond
 )
 
 var errFlood = errors.New("the drone reports faster than the store takes it")
@@ -42,6 +46,9 @@ func (r report) backend() plane.BackendID {
 	return r.acted.Backend
 }
 
+// urgent reports whether someone may wait for it to be recorded.
+func (r report) urgent() bool { return r.status != nil || r.acted.Refusal != "" }
+
 func newRecorder(c *Controller, s *droneSession) *recorder {
 	return &recorder{c: c, s: s, wake: make(chan struct{}, 1)}
 }
@@ -53,6 +60,7 @@ func (r *recorder) take(m wire.Message) error {
 	switch m := m.(type) {
 	case wire.Statuses:
 		for i := range m.Reports {
+			r.c.foretell(m.Reports[i].Backend, m.Reports[i].Generation, m.Reports[i].State)
 			r.queue = append(r.queue, report{status: &m.Reports[i]})
 		}
 	case wire.Acted:
@@ -92,6 +100,15 @@ func (r *recorder) run(ctx context.Context) {
 			case <-r.wake:
 			}
 			continue
+		}
+		if slices.IndexFunc(batch, report.urgent) < 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-r.wake:
+			case <-time.After(recordLinger):
+			}
+			batch = append(batch, r.next()...)
 		}
 		for pause := retryFirst; ; pause = min(2*pause, retryMost) {
 			err := r.record(ctx, batch, &acks)

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	coalesce    = 2 * time.Millisecond // statuses that nobody waits for may share a message
+	coalesce    = 8 * time.Millisecond // statuses that nobody waits for may share a message
 	resendAfter = 10 * time.Second
 	reportBatch = 256  // reports a message
 	seqBlock    = 4096 // numbers reserved by one synced write

@@ -202,6 +202,12 @@ func (b *backend) take(r *plane.Route, seq int64) {
 	if b.gone != nil || b.route != nil && r.Revision < b.route.Revision {
 		return
 	}
+	if b.route != nil && r.Status.Order() < b.route.Status.Order() {
+		// News of a state that was left since: what it says beside that counts.
+		later := *r
+		later.Status, later.Address = b.route.Status, b.route.Address
+		r = &later
+	}
 	if b.route != nil && b.route.Address != r.Address {
 		b.dropIdleLocked()
 	}

@@ -198,6 +198,7 @@ func (t *Table) Claim(e Entry) (Entry, error) {
 			s.store(wordCgroup, 1)
 		}
 		s.store(wordDeadline, pack(e.Deadline, seq+1, 0))
+		t.mark(i)
 		s.store(wordSeq, seq+1)
 		atomic.AddUint64(&t.words[headUsed], 1)
 		t.changed()
@@ -256,7 +257,10 @@ func (t *Table) Soften(e Entry) bool {
 // Clear frees the slot of e: nothing of the backend is left and its pid, if it
 // is our child, has not been reaped yet. It may be called twice.
 func (t *Table) Clear(e Entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.slot(e.slot).swap(wordSeq, e.seq, e.seq+1) {
+		t.unmark(e.slot)
 		atomic.AddUint64(&t.words[headUsed], ^uint64(0))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"sync"
@@ -25,7 +26,7 @@ import (
 const Slots = 8192
 
 const (
-	magic      = 0x706c616e_65746231 // "planetb1": a change of layout changes it
+	magic      = 0x706c616e_65746232 // "planetb2": a change of layout changes it
 	slotWords  = 32
 	headWords  = 512
 	fileBytes  = (headWords + Slots*slotWords) * 8
@@ -37,8 +38,9 @@ const (
 const (
 	headMagic = iota
 	headKind
-	headChanges // counts claims and shortened deadlines: what may make the next deadline earlier
-	headUsed    // slots in use
+	headChanges       // counts claims and shortened deadlines: what may make the next deadline earlier
+	headUsed          // slots in use
+	headBits    = 256 // from here on, a bit for each slot that may be in use
 )
 
 // ErrStale is a table of an earlier boot or of another version.
@@ -52,7 +54,7 @@ type Table struct {
 	clock leaseclock.Clock
 	kind  leaseclock.Kind
 
-	mu   sync.Mutex // guards the choice of a free slot
+	mu   sync.Mutex // held while slots are claimed and cleared
 	next int
 }
 
@@ -167,6 +169,24 @@ func (t *Table) Changes() uint64 { return atomic.LoadUint64(&t.words[headChanges
 // Used is the number of slots in use.
 func (t *Table) Used() int { return int(atomic.LoadUint64(&t.words[headUsed])) }
 
+// mark notes that slot i may be in use. Set before the slot is and cleared
+// after, under mu, so that no reader overlooks one.
+func (t *Table) mark(i int)   { atomic.OrUint64(&t.words[headBits+i/64], 1<<(i%64)) }
+func (t *Table) unmark(i int) { atomic.AndUint64(&t.words[headBits+i/64], ^(uint64(1) << (i % 64))) }
+
+// marked are the slots that may be in use. Looking at all of them would read
+// the whole table, which is larger than a processor's nearest caches.
+func (t *Table) marked(yield func(i int, s *slot) bool) {
+	for w := range Slots / 64 {
+		for set := atomic.LoadUint64(&t.words[headBits+w]); set != 0; set &= set - 1 {
+			i := w*64 + bits.TrailingZeros64(set)
+			if !yield(i, t.slot(i)) {
+				return
+			}
+		}
+	}
+}
+
 func (t *Table) changed() { atomic.AddUint64(&t.words[headChanges], 1) }
 
 func (t *Table) slot(i int) *slot {
@@ -178,8 +198,7 @@ func (t *Table) slot(i int) *slot {
 // passed, was made final or is later stays as it is.
 func (t *Table) Extend(p plane.Policy, epoch int64, until plane.Instant) int {
 	n := 0
-	for i := range Slots {
-		s := t.slot(i)
+	for _, s := range t.marked {
 		if !s.used() || s.load(wordPolicy) != uint64(p.Index()) || s.load(wordEpoch) != uint64(epoch) {
 			continue
 		}
@@ -194,10 +213,10 @@ func (t *Table) Extend(p plane.Policy, epoch int64, until plane.Instant) int {
 // and makes it final: nothing extends it any more. It reports whether there is
 // such a backend. The executioners notice within 50 ms.
 func (t *Table) Shorten(id plane.BackendID, until plane.Instant) bool {
-	for i := range Slots {
-		e, ok := t.slot(i).entry(i)
+	for i, s := range t.marked {
+		e, ok := s.entry(i)
 		if ok && e.Backend == id {
-			done := t.slot(i).shorten(e, until)
+			done := s.shorten(e, until)
 			t.changed()
 			return done
 		}
@@ -208,8 +227,8 @@ func (t *Table) Shorten(id plane.BackendID, until plane.Instant) bool {
 // Entries lists the slots in use. Each is consistent in itself.
 func (t *Table) Entries() []Entry {
 	var all []Entry
-	for i := range Slots {
-		if e, ok := t.slot(i).entry(i); ok {
+	for i, s := range t.marked {
+		if e, ok := s.entry(i); ok {
 			all = append(all, e)
 		}
 	}
@@ -218,8 +237,8 @@ func (t *Table) Entries() []Entry {
 
 // Find gives the entry of a backend.
 func (t *Table) Find(id plane.BackendID) (Entry, bool) {
-	for i := range Slots {
-		if e, ok := t.slot(i).entry(i); ok && e.Backend == id {
+	for i, s := range t.marked {
+		if e, ok := s.entry(i); ok && e.Backend == id {
 			return e, true
 		}
 	}
