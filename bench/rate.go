@@ -16,7 +16,7 @@ func benchRate(s *session) (string, error) {
 	d := s.dev()
 	echo := clustertest.Build(s).Echo
 	var b strings.Builder
-	b.WriteString("## Starts per second (connect, first byte, stop)\n\n| clients | starts/s | p50 ms | p99 ms | p99 / p50 |\n|---|---|---|---|---|\n")
+	b.WriteString("## Starts per second (connect, first byte, stop)\n\n| clients | starts/s | p50 ms | p99 ms | p99 / p50 | CPU ms each: plane dev, warden, reaper |\n|---|---|---|---|---|---|\n")
 	for _, clients := range []int{1, 4, 16} {
 		const total = 800
 		var next atomic.Int64
@@ -24,6 +24,8 @@ func benchRate(s *session) (string, error) {
 		var all times
 		var failed error
 		var wg sync.WaitGroup
+		pids := []int{d.Pid(), d.LockHolder("warden"), d.LockHolder("reaper")}
+		before := cpuTimes(pids)
 		begin := time.Now()
 		for range clients {
 			wg.Go(func() {
@@ -55,11 +57,27 @@ func benchRate(s *session) (string, error) {
 		if failed != nil {
 			return "", failed
 		}
-		fmt.Fprintf(&b, "| %d | %.0f | %s | %s | %.1f |\n", clients, total/took.Seconds(), ms(all.at(.5)), ms(all.at(.99)), float64(all.at(.99))/float64(all.at(.5)))
+		fmt.Fprintf(&b, "| %d | %.0f | %s | %s | %.1f | %s |\n", clients, total/took.Seconds(), ms(all.at(.5)), ms(all.at(.99)), float64(all.at(.99))/float64(all.at(.5)), cpuEach(before, cpuTimes(pids), total))
 		if err := s.drained(d, 0); err != nil {
 			return "", err
 		}
 	}
 	b.WriteString("\nGoals: ≥ 300 starts/s at 4 and 16 clients, p99 ≤ 5 × p50.\n")
 	return b.String(), nil
+}
+
+func cpuTimes(pids []int) []time.Duration {
+	var out []time.Duration
+	for _, pid := range pids {
+		out = append(out, cpuTime(pid))
+	}
+	return out
+}
+
+func cpuEach(before, after []time.Duration, n int) string {
+	var out []string
+	for i := range before {
+		out = append(out, fmt.Sprintf("%.1f", float64(after[i]-before[i])/float64(n)/float64(time.Millisecond)))
+	}
+	return strings.Join(out, ", ")
 }

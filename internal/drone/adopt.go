@@ -167,7 +167,6 @@ func (c *crew) adoptOne(ctx context.Context, id plane.BackendID, b journal.Backe
 		return
 	}
 	r := newRunner(c.shared, id, b, p, h)
-	r.adopted = true
 	if b.Boot != c.BootID {
 		// Its process can't have survived, and neither may it start again.
 		if !r.state.Status.Ending() {

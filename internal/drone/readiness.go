@@ -110,31 +110,23 @@ func answersHTTP(ctx context.Context, address string) bool {
 }
 
 // owns reports whether it is the backend's own processes that listen, where
-// the system tells: after a crash someone else may have its port.
+// the system tells: after a crash someone else may have its port. It warns of
+// a backend that can be reached past the proxy.
 func (r *runner) owns(ctx context.Context, p runtime.Process) bool {
 	l, ok := p.(runtime.Listener)
 	if !ok {
 		return true
 	}
-	owns, _, known, err := l.Listening(ctx)
-	return err == nil && (owns || !known)
-}
-
-// inspect warns, once, of a backend that can be reached past the proxy.
-func (r *runner) inspect(ctx context.Context) {
-	l, ok := r.process.(runtime.Listener)
-	if !ok || r.adopted {
-		return
+	owns, everywhere, known, err := l.Listening(ctx)
+	if err != nil || known && !owns {
+		return false
 	}
-	r.helpers.Go(func() {
-		_, everywhere, known, err := l.Listening(ctx)
-		if err != nil || !known || !everywhere {
-			return
-		}
+	if everywhere {
 		const warning = "it listens on all interfaces, where no token protects it; have it listen on 127.0.0.1 (HOST)"
 		r.log.Warn("backend can be reached past the proxy: " + warning)
 		r.show(Moment{Kind: MomentWarning, Line: warning})
 		text := warning
 		r.warning.Store(&text)
-	})
+	}
+	return true
 }

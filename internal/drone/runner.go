@@ -33,7 +33,6 @@ type runner struct {
 	exec    plane.Executable
 	runtime runtime.Runtime // nil = this drone has none for it
 	refused string          // why it can't run here, or ""
-	adopted bool            // it was taken before this agent began
 	mail    mailbox
 	holds   *holds
 	stream  *stream
@@ -267,8 +266,6 @@ func (r *runner) begin(ctx context.Context) {
 		r.start(ctx)
 	case plane.Waiting:
 		r.probe(work)
-	case plane.Ready:
-		r.inspect(work)
 	case plane.Terminating, plane.HardTerminating:
 		r.holds.close()
 		r.stop(ctx, work)

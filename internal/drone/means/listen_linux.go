@@ -14,10 +14,7 @@ import (
 // on port, and whether one of theirs listens on all interfaces. known is false
 // where the system doesn't tell.
 func (m *Means) Listening(id Identity, port int) (owns, everywhere, known bool, err error) {
-	if on, err := listeners(port); err == nil && len(on) == 0 {
-		return false, false, true, nil // nobody listens there: the common answer while it starts
-	}
-	all, err := listeners(0)
+	all, err := listeners()
 	if err != nil {
 		return false, false, false, nil //nolint:nilerr // a system without socket diagnosis doesn't tell
 	}
@@ -68,10 +65,10 @@ const (
 	diagInode        = 68 // machine's byte order
 )
 
-// listeners are the TCP sockets of this network namespace that listen on port,
-// 0 for all, by inode. The kernel's table in /proc lists the same, but walks
+// listeners are the TCP sockets of this network namespace that listen, by
+// inode. The kernel's table in /proc lists the same, but walks
 // every bucket of established connections too, which takes milliseconds.
-func listeners(port int) (map[uint32]listener, error) {
+func listeners() (map[uint32]listener, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
@@ -80,7 +77,7 @@ func listeners(port int) (map[uint32]listener, error) {
 	found := map[uint32]listener{}
 	buf := make([]byte, 32<<10)
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		if err := unix.Sendto(fd, diagRequest(family, port), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		if err := unix.Sendto(fd, diagRequest(family), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 			return nil, err
 		}
 		for done := false; !done; {
@@ -96,14 +93,13 @@ func listeners(port int) (map[uint32]listener, error) {
 	return found, nil
 }
 
-func diagRequest(family byte, port int) []byte {
+func diagRequest(family byte) []byte {
 	b := make([]byte, diagRequestSize)
 	binary.NativeEndian.PutUint32(b, diagRequestSize)
 	binary.NativeEndian.PutUint16(b[4:], sockDiagByFamily)
 	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	b[16], b[17] = family, unix.IPPROTO_TCP
 	binary.NativeEndian.PutUint32(b[20:], 1<<tcpListen)
-	binary.BigEndian.PutUint16(b[24:], uint16(port))
 	return b
 }
 

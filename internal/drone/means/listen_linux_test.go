@@ -21,7 +21,7 @@ func TestTrap11_OnlyOwnListenersCount(t *testing.T) {
 		if owns || everywhere || !known || err != nil {
 			t.Errorf("owns=%v everywhere=%v known=%v err=%v", owns, everywhere, known, err)
 		}
-		all, err := listeners(0)
+		all, err := listeners()
 		if err != nil {
 			t.Fatal(err)
 		}
