@@ -146,7 +146,7 @@ func (c *city) callers(ctx context.Context, r *rand.Rand, did *counts) {
 		switch r.IntN(8) {
 		case 0:
 			did.terminates.Add(1)
-			terminate(c.api, got.BackendID)
+			terminate(c.API, got.BackendID)
 		case 1, 2, 3, 4:
 			if c.visit(ctx, key, got) == nil {
 				did.visits.Add(1)
@@ -215,13 +215,13 @@ func (c *city) stop(ctx context.Context, pid int, d time.Duration, did *counts) 
 func (c *city) troubleController(ctx context.Context, r *rand.Rand, did *counts) {
 	for pause(ctx, between(r, time.Second, 6*time.Second)) {
 		if r.IntN(2) == 0 {
-			c.stop(ctx, c.controller.Pid(), between(r, 50*time.Millisecond, 3*time.Second), did)
+			c.stop(ctx, c.Controller.Pid(), between(r, 50*time.Millisecond, 3*time.Second), did)
 			continue
 		}
-		c.controller.Kill()
+		c.Controller.Kill()
 		did.kills.Add(1)
 		pause(ctx, between(r, 0, 2*time.Second))
-		c.controller.Restart()
+		c.Controller.Restart()
 	}
 }
 
@@ -265,7 +265,7 @@ func TestARushOnANewKeyStartsOneBackend(t *testing.T) {
 		if len(mine) != 1 {
 			t.Fatalf("round %d: %d backends were run: %v", round, len(mine), mine)
 		}
-		terminate(c.api, only)
+		terminate(c.API, only)
 	}
 	c.clashes()
 	if err := c.history.Check(30 * time.Second); err != nil {

@@ -23,7 +23,7 @@ import (
 // city is a cluster whose backends write down when they live, and whose
 // callers write down what they see.
 type city struct {
-	*apart
+	*Apart
 	t       *testing.T
 	homes   []string // data directories of the drones
 	drones  []*Part
@@ -38,7 +38,7 @@ func startCity(t *testing.T, drones int) *city {
 	t.Helper()
 	c := &city{t: t, backend: buildBackend(t), file: filepath.Join(t.TempDir(), "lives")}
 	t.Cleanup(c.endExecutioners) // after the drones' end
-	c.apart = startApart(t)
+	c.Apart = StartApart(t)
 	var err error
 	if c.lives, err = overlap.Create(c.file); err != nil {
 		t.Fatal(err)
@@ -54,10 +54,10 @@ func startCity(t *testing.T, drones int) *city {
 			return dialer.DialContext(ctx, network, addr)
 		},
 	}}
-	c.homes, c.drones = []string{c.dataDir + "/drone"}, []*Part{c.drone}
+	c.homes, c.drones = []string{c.DataDir + "/drone"}, []*Part{c.Drone}
 	for i := 1; i < drones; i++ {
 		home := filepath.Join(t.TempDir(), fmt.Sprintf("drone%d", i))
-		args := slices.Clone(c.drone.Args)
+		args := slices.Clone(c.Drone.Args)
 		args[slices.Index(args, "--data-dir")+1] = home
 		c.homes = append(c.homes, home)
 		c.drones = append(c.drones, Start(t, t.TempDir(), nil, args...))
@@ -104,12 +104,12 @@ func (c *city) readyDrones() int {
 }
 
 func (c *city) cluster() string {
-	_, port, _ := net.SplitHostPort(c.proxyAddr)
+	_, port, _ := net.SplitHostPort(c.Proxy)
 	return "localhost:" + port
 }
 
 func (c *city) get(path string, into any) error {
-	resp, err := c.client.Get(c.api + path)
+	resp, err := c.client.Get(c.API + path)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (c *city) connect(ctx context.Context, key, lease string) (Connected, error
 }
 
 func (c *city) postConnect(ctx context.Context, body []byte) (Connected, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.api+"/ctrl/connect", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.API+"/ctrl/connect", bytes.NewReader(body))
 	if err != nil {
 		return Connected{}, err
 	}

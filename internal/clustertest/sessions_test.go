@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -97,117 +96,49 @@ func (s *sockets) echo(when string) {
 	}
 }
 
-// apart starts controller, drone and proxy as processes of this machine.
-type apart struct {
-	controller, drone, proxy *Part
-	api, proxyAddr, dataDir  string
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l := httptest.NewUnstartedServer(nil).Listener
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
-func startApart(t *testing.T) *apart {
-	t.Helper()
-	a := &apart{dataDir: t.TempDir()}
-	apiPort, proxyPort := freePort(t), freePort(t)
-	a.api, a.proxyAddr = "http://127.0.0.1:"+apiPort, "127.0.0.1:"+proxyPort
-	cluster := "localhost:" + proxyPort
-	a.controller = Start(t, t.TempDir(), nil, "controller", "--insecure", "--host", "127.0.0.1", "--port", apiPort,
-		"--db", "sqlite:"+a.dataDir+"/controller/plane.db", "--data-dir", a.dataDir+"/controller", "--default-cluster", cluster)
-	a.awaitHealth(t)
-	a.proxy = Start(t, t.TempDir(), nil, "proxy", "--insecure", "--controller-url", a.api, "--cluster", cluster, "--http-port", proxyPort)
-	a.drone = Start(t, t.TempDir(), nil, "drone", "--insecure", "--controller-url", a.api, "--cluster", cluster,
-		"--data-dir", a.dataDir+"/drone", "--runtimes", "process")
-	a.awaitDrone(t)
-	return a
-}
-
-func (a *apart) awaitHealth(t *testing.T) {
-	t.Helper()
-	await(t, 20*time.Second, "controller serves", func() bool {
-		resp, err := http.Get(a.api + "/pub/health")
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
-}
-
-// awaitDrone waits until the drone takes a start.
-func (a *apart) awaitDrone(t *testing.T) {
-	t.Helper()
-	await(t, 20*time.Second, "drone takes a start", func() bool {
-		c, err := connect(a.api, "probe", Build(t).Echo)
-		if err != nil {
-			return false
-		}
-		terminate(a.api, c.BackendID)
-		return true
-	})
-}
-
-func await(t *testing.T, d time.Duration, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("not within %v: %s", d, what)
-}
-
 func TestTrap50_SessionsOutliveEveryOtherPart(t *testing.T) {
 	t.Parallel()
-	a := startApart(t)
+	a := StartApart(t)
 	const n = 100
 	urls := make([]string, n)
 	for i := range urls {
-		c, err := connect(a.api, fmt.Sprintf("session-%d", i), Build(t).Echo)
+		c, err := connect(a.API, fmt.Sprintf("session-%d", i), Build(t).Echo)
 		if err != nil {
 			t.Fatal(err)
 		}
 		urls[i] = c.URL
 	}
-	s := openSockets(t, a.proxyAddr, urls)
+	s := openSockets(t, a.Proxy, urls)
 	s.echo("at first")
-	before := ListBackends(t, a.api)
+	before := ListBackends(t, a.API)
 
-	a.controller.Kill()
+	a.Controller.Kill()
 	s.echo("controller dead")
-	a.controller.Restart()
-	a.awaitHealth(t)
+	a.Controller.Restart()
+	a.AwaitHealth(t)
 	s.echo("controller back")
 
-	a.drone.Kill()
+	a.Drone.Kill()
 	s.echo("agent dead")
-	a.drone.Restart()
-	a.awaitDrone(t)
+	a.Drone.Restart()
+	a.AwaitDrone(t)
 	s.echo("agent back")
 
 	for _, part := range []string{"warden", "reaper"} {
-		pid := LockHolder(a.dataDir+"/drone", part)
+		pid := LockHolder(a.DataDir+"/drone", part)
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatalf("kill %s: %v", part, err)
 		}
 		s.echo(part + " dead")
 		await(t, 10*time.Second, part+" back", func() bool {
-			p := LockHolder(a.dataDir+"/drone", part)
+			p := LockHolder(a.DataDir+"/drone", part)
 			return p != 0 && p != pid
 		})
-		a.awaitDrone(t)
+		a.AwaitDrone(t)
 		s.echo(part + " back")
 	}
 
-	a.controller.Kill()
+	a.Controller.Kill()
 	outage := 5 * time.Second
 	if os.Getenv("PLANE_SOAK") != "" {
 		outage = time.Minute
@@ -215,14 +146,14 @@ func TestTrap50_SessionsOutliveEveryOtherPart(t *testing.T) {
 	for end := time.Now().Add(outage); time.Now().Before(end); time.Sleep(time.Second) {
 		s.echo("controller away")
 	}
-	a.controller.Restart()
-	a.awaitHealth(t)
-	a.awaitDrone(t)
+	a.Controller.Restart()
+	a.AwaitHealth(t)
+	a.AwaitDrone(t)
 	s.echo("controller back after an outage")
 
 	await(t, 10*time.Second, "the list is what it was", func() bool {
 		after := map[string]bool{}
-		for _, b := range ListBackends(t, a.api) {
+		for _, b := range ListBackends(t, a.API) {
 			after[b.BackendID] = b.Status == "ready"
 		}
 		for _, b := range before {

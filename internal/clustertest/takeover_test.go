@@ -100,7 +100,7 @@ func takeOver(t *testing.T, silence func(*city, int)) {
 		}
 		taken := c.droneOf(t, got.BackendID) == silent
 		if !taken {
-			terminate(c.api, got.BackendID)
+			terminate(c.API, got.BackendID)
 		}
 		return taken
 	})

@@ -1,0 +1,83 @@
+package clustertest
+
+import (
+	"net"
+	"net/http"
+	"time"
+)
+
+// Apart is a cluster whose parts are processes of this machine.
+type Apart struct {
+	Controller, Drone, ProxyPart *Part
+
+	API     string // http://127.0.0.1:PORT
+	Proxy   string // 127.0.0.1:PORT, to dial
+	DataDir string // with the directories controller and drone
+}
+
+func freePort(t TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// StartApart starts them and waits until they take a start.
+func StartApart(t TB) *Apart {
+	t.Helper()
+	a := &Apart{DataDir: t.TempDir()}
+	apiPort, proxyPort := freePort(t), freePort(t)
+	a.API, a.Proxy = "http://127.0.0.1:"+apiPort, "127.0.0.1:"+proxyPort
+	cluster := "localhost:" + proxyPort
+	a.Controller = Start(t, t.TempDir(), nil, "controller", "--insecure", "--host", "127.0.0.1", "--port", apiPort,
+		"--db", "sqlite:"+a.DataDir+"/controller/plane.db", "--data-dir", a.DataDir+"/controller", "--default-cluster", cluster)
+	a.AwaitHealth(t)
+	a.ProxyPart = Start(t, t.TempDir(), nil, "proxy", "--insecure", "--controller-url", a.API, "--cluster", cluster, "--http-port", proxyPort)
+	a.Drone = Start(t, t.TempDir(), nil, "drone", "--insecure", "--controller-url", a.API, "--cluster", cluster,
+		"--data-dir", a.DataDir+"/drone", "--runtimes", "process")
+	a.AwaitDrone(t)
+	return a
+}
+
+// AwaitHealth waits until the controller serves.
+func (a *Apart) AwaitHealth(t TB) {
+	t.Helper()
+	await(t, 20*time.Second, "controller serves", func() bool {
+		resp, err := http.Get(a.API + "/pub/health")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// AwaitDrone waits until the drone takes a start.
+func (a *Apart) AwaitDrone(t TB) {
+	t.Helper()
+	await(t, 20*time.Second, "drone takes a start", func() bool {
+		c, err := connect(a.API, "probe", Build(t).Echo)
+		if err != nil {
+			return false
+		}
+		terminate(a.API, c.BackendID)
+		return true
+	})
+}
+
+func await(t TB, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not within %v: %s", d, what)
+}
