@@ -171,7 +171,8 @@ func (t *Table) Used() int { return int(atomic.LoadUint64(&t.words[headUsed])) }
 
 // mark notes that slot i may be in use. Set before the slot is and cleared
 // after, under mu, so that no reader overlooks one.
-func (t *Table) mark(i int)   { atomic.OrUint64(&t.words[headBits+i/64], 1<<(i%64)) }
+func (t *Table) mark(i int) { atomic.OrUint64(&t.words[headBits+i/64], 1<<(i%64)) }
+
 func (t *Table) unmark(i int) { atomic.AndUint64(&t.words[headBits+i/64], ^(uint64(1) << (i % 64))) }
 
 // marked are the slots that may be in use. Looking at all of them would read
