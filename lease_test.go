@@ -484,7 +484,7 @@ func TestEpochsOnlyRise(t *testing.T) {
 	})
 }
 
-func TestGenerationsCarryTheirStoreEpoch(t *testing.T) {
+func TestTrap10_GenerationsCarryTheirStoreEpoch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.Int64Range(1, MaxStoreEpoch).Draw(t, "a"), rapid.Int64Range(1, MaxStoreEpoch).Draw(t, "b")
 		x, y := rapid.Uint32().Draw(t, "x"), rapid.Uint32().Draw(t, "y")

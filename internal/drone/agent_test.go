@@ -497,7 +497,7 @@ func TestLifetimeLimit(t *testing.T) {
 	}
 }
 
-func TestCommandsOfCallersNeedTheOperatorsWord(t *testing.T) {
+func TestTrap47_CommandsOfCallersNeedTheOperatorsWord(t *testing.T) {
 	c := newController(t)
 	d := newDrone(t, c)
 	d.cfg.Commands = false

@@ -239,7 +239,7 @@ func TestDescriptorLimitAndListenerGoThroughTheShell(t *testing.T) {
 	})
 }
 
-func TestMemoryAndProcessLimitsAreInForceOrWarned(t *testing.T) {
+func TestTrap56_MemoryAndProcessLimitsAreInForceOrWarned(t *testing.T) {
 	both(t, func(t *testing.T, m *Means) {
 		mem, pids := int64(64<<20), int64(8)
 		s, r := start(t, m, plane.Executable{

@@ -57,7 +57,7 @@ func (g *rig) talks(id plane.BackendID) {
 	}
 }
 
-func TestTrap49_BackendsOutliveTheWarden(t *testing.T) {
+func TestTrap49_52_BackendsOutliveTheWarden(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
 		u := g.talker(time.Minute)
 		p := g.start(u)
