@@ -127,7 +127,7 @@ var defects = []defect{
 		return
 	}`,
 		new: `	exit, mine := w.status(ctx, b)`,
-		pkg: "./internal/runtime/process", run: "TestRuntime|TestSoftStopReachesTheGroupOnceAndTheRestGetsItsGrace",
+		pkg: "./internal/runtime/process", run: "TestTrap53_WhatIsToldToHaveEndedIsGone",
 	},
 	{
 		name: "second generation beside the first", file: "internal/drone/orders.go",

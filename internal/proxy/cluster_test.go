@@ -278,6 +278,19 @@ func (c *cluster) backend(id plane.BackendID, g plane.Generation, h http.Handler
 	return c.route(id, g, s.Listener.Addr().String())
 }
 
+// waiters is how many requests wait for a backend.
+func (c *cluster) waiters(id plane.BackendID) int {
+	c.proxy.table.mu.RLock()
+	b := c.proxy.table.backends[id]
+	c.proxy.table.mu.RUnlock()
+	if b == nil {
+		return 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiters
+}
+
 func (c *cluster) route(id plane.BackendID, g plane.Generation, address string) plane.Route {
 	r := plane.Route{
 		Backend: id, Generation: g, KeyHash: "key-of-" + string(id[:1]), Cluster: testCluster,

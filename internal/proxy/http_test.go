@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"plane"
+	"plane/internal/token"
 	"plane/internal/wire"
 )
 
@@ -64,12 +66,30 @@ func TestTrap29_IdentityOnEveryWay(t *testing.T) {
 		_ = ws.Write(r.Context(), websocket.MessageText, []byte(b.String()))
 		_ = ws.Close(websocket.StatusNormalClosure, "")
 	})
-	route := c.backend("b1", 1, h)
+	route := plane.Route{
+		Backend: "b1", Generation: 1, KeyHash: "key-of-b", Cluster: testCluster, Status: plane.Ready,
+		Address: c.backend("a1", 1, h).Address, StaticHash: token.StaticHash(c.ring.Static("b1")),
+	}
 	first := route
 	c.onKey = func(wire.KeyAsk) *wire.KeyAnswer { return &wire.KeyAnswer{Route: &first} }
 	tok := c.token("b1", forUser("alice"), func(c *plane.Claims) { c.Auth = []byte(`{"role":"editor"}`) })
 	secret, data := c.ring.Secret(tok), `{"role":"editor"}`
 
+	waiting := route
+	waiting.Status, waiting.Address = plane.Waiting, ""
+	c.push(waiting)
+	var pushed sync.WaitGroup
+	pushed.Go(func() {
+		for range 1000 {
+			if c.waiters("b1") > 0 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		c.push(route)
+	})
+	checkIdentity(t, "waiting", c.get("/"+tok+"/", spoofs...).body, "alice", data, secret)
+	pushed.Wait()
 	checkIdentity(t, "first", c.get("/"+tok+"/", spoofs...).body, "alice", data, secret)
 
 	nc := c.dial()
@@ -78,17 +98,6 @@ func TestTrap29_IdentityOnEveryWay(t *testing.T) {
 		checkIdentity(t, "cached", c.on(nc, br, httpHead("GET", string(testCluster), "/"+tok+"/", spoofs[:10]...)).body, "alice", data, secret)
 	}
 	nc.Close()
-
-	waiting := route
-	waiting.Status, waiting.Address, waiting.Revision = plane.Waiting, "", 0
-	c.push(waiting)
-	go func() {
-		eventually(t, "a waiter", func() bool { b := c.proxy.table.backends["b1"]; b.mu.Lock(); defer b.mu.Unlock(); return b.waiters > 0 })
-		route.Revision = 0
-		c.push(route)
-	}()
-	eventually(t, "news", func() bool { b := c.proxy.table.backends["b1"]; r, _ := b.look(); return r.Status == plane.Waiting })
-	checkIdentity(t, "waiting", c.get("/"+tok+"/", spoofs...).body, "alice", data, secret)
 
 	checkIdentity(t, "static", c.get("/"+c.ring.Static("b1")+"/", spoofs...).body, "", "", "")
 	checkIdentity(t, "key host", c.getOn("doc.localhost:9090", "/", spoofs...).body, "", "", "")
