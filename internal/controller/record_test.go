@@ -136,6 +136,28 @@ func TestTrap11_EndIsAcknowledgedAfterTheRouteIsWithdrawn(t *testing.T) {
 	eventually(t, "both are acknowledged", func() bool { return d.acknowledged(end) && d.acknowledged(again) })
 }
 
+func TestProxiesHearOfReadinessWhileItIsRecorded(t *testing.T) {
+	hook := &pausing{}
+	p := newPlant(t, plantOptions{wrap: func(s store.Store) store.Store { hook.Store = s; return hook }})
+	d := p.drone("dr-1", manual)
+	x := p.proxy("px-1")
+	b := p.connectTo(keyed("doc"))
+	eventually(t, "the spawn arrives", func() bool { return len(d.spawned()) == 1 })
+	recording := make(chan struct{})
+	defer close(recording)
+	hook.mu.Lock()
+	hook.armed = func() { <-recording }
+	hook.mu.Unlock()
+	seq := d.say(b.BackendID, plane.State{Status: plane.Ready, Address: "127.0.0.1:1"})[0]
+	eventually(t, "the proxy is told", func() bool {
+		r := x.route(b.BackendID)
+		return r.Status == plane.Ready && r.Address == "127.0.0.1:1"
+	})
+	if d.acknowledged(seq) || p.statusOf(b.BackendID) == plane.Ready {
+		t.Error("what isn't recorded is acknowledged or shown")
+	}
+}
+
 func TestProxyThatLeavesHoldsUpNoAcknowledgement(t *testing.T) {
 	p := newPlant(t, plantOptions{})
 	d := p.drone("dr-1", manual)

@@ -251,3 +251,20 @@ func TestLowerRevisionsNeverReplaceHigher(t *testing.T) {
 		t.Error("an older revision came through")
 	}
 }
+
+func TestAStateNeverFallsBack(t *testing.T) {
+	c := start(t)
+	r := c.backend("b1", 1, echo)
+	r.Status, r.Address, r.Revision = plane.Waiting, "", r.Revision+1 // recorded after proxies heard that it is ready
+	c.push(r)
+	r.Backend, r.KeyHash = "z9", "key-of-z"
+	c.push(r)
+	eventually(t, "the news is there", func() bool {
+		c.proxy.table.mu.RLock()
+		defer c.proxy.table.mu.RUnlock()
+		return c.proxy.table.backends["z9"] != nil
+	})
+	if got := c.get("/" + c.token("b1") + "/"); got.status != 200 {
+		t.Errorf("a ready backend is waited for: %+v", got)
+	}
+}
