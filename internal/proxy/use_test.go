@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -255,16 +256,20 @@ func TestLowerRevisionsNeverReplaceHigher(t *testing.T) {
 func TestAStateNeverFallsBack(t *testing.T) {
 	c := start(t)
 	r := c.backend("b1", 1, echo)
-	r.Status, r.Address, r.Revision = plane.Waiting, "", r.Revision+1 // recorded after proxies heard that it is ready
-	c.push(r)
-	r.Backend, r.KeyHash = "z9", "key-of-z"
+	if got := c.get("/" + c.token("b1") + "/"); got.status != http.StatusOK {
+		t.Fatalf("%+v", got)
+	}
+	// Recorded after proxies had heard that it is ready.
+	r.Status, r.Address, r.Revision = plane.Waiting, "", r.Revision+1
 	c.push(r)
 	eventually(t, "the news is there", func() bool {
 		c.proxy.table.mu.RLock()
-		defer c.proxy.table.mu.RUnlock()
-		return c.proxy.table.backends["z9"] != nil
+		b := c.proxy.table.backends["b1"]
+		c.proxy.table.mu.RUnlock()
+		now, _ := b.look()
+		return now.Revision == r.Revision
 	})
-	if got := c.get("/" + c.token("b1") + "/"); got.status != 200 {
+	if got := c.get("/" + c.token("b1") + "/"); got.status != http.StatusOK {
 		t.Errorf("a ready backend is waited for: %+v", got)
 	}
 }
