@@ -10,6 +10,8 @@ import (
 type Apart struct {
 	Controller, Drone, ProxyPart *Part
 
+	News *Relay // between proxy and controller
+
 	API     string // http://127.0.0.1:PORT
 	Proxy   string // 127.0.0.1:PORT, to dial
 	DataDir string // with the directories controller and drone
@@ -39,7 +41,8 @@ func StartApart(t TB) *Apart {
 	a.Controller = Start(t, t.TempDir(), nil, "controller", "--insecure", "--host", "127.0.0.1", "--port", apiPort,
 		"--db", "sqlite:"+a.DataDir+"/controller/plane.db", "--data-dir", a.DataDir+"/controller", "--default-cluster", cluster)
 	a.AwaitHealth(t)
-	a.ProxyPart = Start(t, t.TempDir(), nil, "proxy", "--insecure", "--controller-url", a.API, "--cluster", cluster, "--http-port", proxyPort)
+	a.News = StartRelay(t, "127.0.0.1:"+apiPort)
+	a.ProxyPart = Start(t, t.TempDir(), nil, "proxy", "--insecure", "--controller-url", "http://"+a.News.Addr, "--cluster", cluster, "--http-port", proxyPort)
 	a.Drone = Start(t, t.TempDir(), nil, "drone", "--insecure", "--controller-url", a.API, "--cluster", cluster,
 		"--data-dir", a.DataDir+"/drone", "--runtimes", "process")
 	a.AwaitDrone(t)
