@@ -16,9 +16,13 @@ func benchRate(s *session) (string, error) {
 	d := s.dev()
 	echo := clustertest.Build(s).Echo
 	var b strings.Builder
-	b.WriteString("## Starts per second (connect, first byte, stop)\n\n| clients | starts/s | p50 ms | p99 ms | p99 / p50 | CPU ms each: plane dev, warden, reaper |\n|---|---|---|---|---|---|\n")
+	b.WriteString("## Starts per second (connect, first byte, stop)\n\n| clients | raw fork/exec starts/s | Plane starts/s | p50 ms | p99 ms | p99 / p50 | CPU ms each: plane dev, warden, reaper |\n|---|---|---|---|---|---|---|\n")
 	for _, clients := range []int{1, 4, 16} {
 		const total = 800
+		raw, err := rawRate(s, echo, clients, total/2)
+		if err != nil {
+			return "", err
+		}
 		var next atomic.Int64
 		var mu sync.Mutex
 		var all times
@@ -57,7 +61,7 @@ func benchRate(s *session) (string, error) {
 		if failed != nil {
 			return "", failed
 		}
-		fmt.Fprintf(&b, "| %d | %.0f | %s | %s | %.1f | %s |\n", clients, total/took.Seconds(), ms(all.at(.5)), ms(all.at(.99)), float64(all.at(.99))/float64(all.at(.5)), cpuEach(before, cpuTimes(pids), total))
+		fmt.Fprintf(&b, "| %d | %.0f | %.0f | %s | %s | %.1f | %s |\n", clients, raw, total/took.Seconds(), ms(all.at(.5)), ms(all.at(.99)), float64(all.at(.99))/float64(all.at(.5)), cpuEach(before, cpuTimes(pids), total))
 		if err := s.drained(d, 0); err != nil {
 			return "", err
 		}
@@ -80,4 +84,27 @@ func cpuEach(before, after []time.Duration, n int) string {
 		out = append(out, fmt.Sprintf("%.1f", float64(after[i]-before[i])/float64(n)/float64(time.Millisecond)))
 	}
 	return strings.Join(out, ", ")
+}
+
+// rawRate starts the program itself as often, as fast as so many clients can.
+func rawRate(s *session, program string, clients, total int) (float64, error) {
+	var next atomic.Int64
+	var failed atomic.Pointer[error]
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for range clients {
+		wg.Go(func() {
+			for next.Add(1) <= int64(total) {
+				if _, err := rawStart(s, program); err != nil {
+					failed.Store(&err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return 0, *err
+	}
+	return float64(total) / time.Since(begin).Seconds(), nil
 }
