@@ -203,6 +203,9 @@ func (f *connectFlags) run(cmd *cobra.Command, req client.ConnectRequest) error 
 	if f.json {
 		return printJSON(out, got)
 	}
+	if !got.Spawned && req.Spawn != nil && len(req.Spawn.Executable) > 0 {
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "plane: it runs already; what to start was not used")
+	}
 	how := "found"
 	if got.Spawned {
 		how = "started"

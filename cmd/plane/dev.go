@@ -100,6 +100,12 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	}
 	defer proxyListener.Close()
 
+	if f.dataDir != "" {
+		dir = h.Dir
+	}
+	if err := noteDevDataDir(wd, dir); err != nil {
+		return aboutFile(err)
+	}
 	log, err := devLog(h.Log("dev"))
 	if err != nil {
 		return aboutFile(err)
@@ -206,7 +212,11 @@ func (d dev) run(ctx context.Context) error {
 			case <-end.Done():
 			}
 		}()
-		return d.agent.EndAll(end)
+		if err := d.agent.EndAll(end); err != nil {
+			return err
+		}
+		d.show.note("all ended")
+		return nil
 	}}
 	return run.All(ctx, append(d.parts, conductor)...)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -62,12 +64,21 @@ func list(cmd *cobra.Command, r remote, f client.Filter) error {
 	if r.json {
 		return printJSON(cmd.OutOrStdout(), map[string]any{"backends": found})
 	}
+	slices.SortStableFunc(found, func(a, b client.Backend) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
 	rows := [][]string{{"KEY", "STATUS", "SINCE", "CONNS", "CPU", "MEMORY", "DRONE", "BACKEND"}}
 	for _, b := range found {
 		rows = append(rows, []string{
 			b.Key.String(), string(b.Status), age(since(b.Since)), strconv.Itoa(b.Connections),
-			age(time.Duration(b.CPUMS) * time.Millisecond), bytesText(b.MemoryBytes), string(b.Drone), string(b.BackendID),
+			measured(b, age(time.Duration(b.CPUMS)*time.Millisecond)), measured(b, bytesText(b.MemoryBytes)), string(b.Drone), string(b.BackendID),
 		})
 	}
 	return table(cmd.OutOrStdout(), rows)
+}
+
+// measured is a figure, or a dash before the drone's first measurement.
+func measured(b client.Backend, text string) string {
+	if b.CPUMS == 0 && b.MemoryBytes == 0 {
+		return "-"
+	}
+	return text
 }

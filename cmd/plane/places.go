@@ -3,8 +3,11 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // stateDir is where this user's programs keep their state; see the XDG base
@@ -30,6 +33,38 @@ func devDataDir(workingDir string) string {
 	}
 	sum := sha256.Sum256([]byte(workingDir))
 	return filepath.Join(stateDir(), "plane", "dev", plainName(filepath.Base(workingDir))+"-"+hex.EncodeToString(sum[:4]))
+}
+
+// elsewhere is the file in a working directory's default data directory that
+// names the one which `plane dev` was given instead.
+const elsewhere = "elsewhere"
+
+// devDataDirOf is the data directory that `plane dev` last used in a working
+// directory, and whether it was ever used there.
+func devDataDirOf(workingDir string) (dir string, used bool) {
+	dir = devDataDir(workingDir)
+	if b, err := os.ReadFile(filepath.Join(dir, elsewhere)); err == nil {
+		return strings.TrimSpace(string(b)), true
+	}
+	_, err := os.Stat(filepath.Join(dir, "plane.db"))
+	return dir, err == nil
+}
+
+// noteDevDataDir remembers for the command line where `plane dev` of a working
+// directory keeps its data.
+func noteDevDataDir(workingDir, dir string) error {
+	usual := devDataDir(workingDir)
+	note := filepath.Join(usual, elsewhere)
+	if dir == usual {
+		if err := os.Remove(note); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	if err := os.MkdirAll(usual, 0o700); err != nil {
+		return err
+	}
+	return writeFile(note, dir+"\n")
 }
 
 // plainName keeps at most 16 characters that no shell minds.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -42,10 +43,19 @@ func (r *remote) client() (*client.Client, error) {
 	if r.dataDir != "" {
 		return client.New("unix://"+operatorSocket(r.dataDir), opts)
 	}
-	for _, dir := range likelyDataDirs() {
+	if wd, err := os.Getwd(); err == nil {
+		dir, ours := devDataDirOf(wd)
 		if socket := operatorSocket(dir); answers(socket) {
 			return client.New("unix://"+socket, opts)
 		}
+		if ours {
+			// Another project's controller may well be at the default address:
+			// a stop there would end somebody else's backend.
+			return nil, errors.New("`plane dev` of this directory isn't running; start it, or name another controller with --controller or --data-dir")
+		}
+	}
+	if socket := operatorSocket(roleDataDir("controller")); answers(socket) {
+		return client.New("unix://"+socket, opts)
 	}
 	return client.New(defaultController, opts)
 }
@@ -58,16 +68,6 @@ func operatorSocket(dataDir string) string {
 		run = real
 	}
 	return filepath.Join(run, "api.sock")
-}
-
-// likelyDataDirs are the default data directories of controllers: that of
-// `plane dev` in this working directory first.
-func likelyDataDirs() []string {
-	var dirs []string
-	if wd, err := os.Getwd(); err == nil {
-		dirs = append(dirs, devDataDir(wd))
-	}
-	return append(dirs, roleDataDir("controller"))
 }
 
 func answers(socket string) bool {

@@ -100,7 +100,7 @@ func printBackend(w io.Writer, b client.Backend) error {
 		[2]string{"connections", liveOnly(b, strconv.Itoa(b.Connections))},
 		[2]string{"holds", holdsText(b.Holds)},
 		[2]string{"cpu", liveOnly(b, age(time.Duration(b.CPUMS)*time.Millisecond))},
-		[2]string{"memory", liveOnly(b, bytesText(b.MemoryBytes))},
+		[2]string{"memory", liveOnly(b, measured(b, bytesText(b.MemoryBytes)))},
 		[2]string{"exit", exitText(b.Exit)},
 	)
 	if err == nil && b.Exit != nil && b.Exit.Output != "" {

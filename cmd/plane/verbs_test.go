@@ -99,9 +99,9 @@ func TestVerbsFromStartToEnd(t *testing.T) {
 	like(t, must(t, "connect", "doc-17", "--tag", "v1", "--token-lifetime", "1m"), `.*URL works until +20\d\d-.*`)
 	must(t, "connect", "team/doc", "--id", "two", "--", "/bin/echo")
 
-	like(t, must(t, "ls"), `KEY       STATUS  SINCE +CONNS  CPU   MEMORY  DRONE        BACKEND\n`+
-		`doc-17    ready   [\d.]+s +0      0\.0s  0 B     dr-scripted  one\n`+
-		`team/doc  ready   [\d.]+s +0      0\.0s  0 B     dr-scripted  two\n`)
+	like(t, must(t, "ls"), `KEY       STATUS  SINCE +CONNS  CPU  MEMORY  DRONE        BACKEND\n`+
+		`doc-17    ready   [\d.]+s +0      -    -       dr-scripted  one\n`+
+		`team/doc  ready   [\d.]+s +0      -    -       dr-scripted  two\n`)
 	like(t, must(t, "ls", "--namespace", "team"), `KEY [^\n]*\nteam/doc [^\n]*\n`)
 	like(t, must(t, "ls", "do"), `KEY [^\n]*\ndoc-17 [^\n]*\nteam/doc [^\n]*\n`)
 	like(t, must(t, "status", "doc-17"), `key +doc-17 \(tag v1\)\nbackend +one\ngeneration +\d+\nstatus +ready, for [\d.]+s\ncluster +localhost:9090\ndrone +dr-scripted\nconnections +0\n.*`)

@@ -14,6 +14,8 @@ var (
 	hash    = ""
 )
 
+const unknownHash = "unknown"
+
 // buildHash is eight digits that tell builds apart: those of the revision that
 // was built, if the toolchain noted it.
 func buildHash() string {
@@ -27,7 +29,7 @@ func buildHash() string {
 			}
 		}
 	}
-	return "unknown"
+	return unknownHash
 }
 
 func newVersionCommand() *cobra.Command {
@@ -43,7 +45,11 @@ func newVersionCommand() *cobra.Command {
 					"version": version, "hash": buildHash(), "go": runtime.Version(), "system": runtime.GOOS + "/" + runtime.GOARCH,
 				})
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "plane %s (%s) %s %s/%s\n", version, buildHash(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			build := ""
+			if h := buildHash(); h != unknownHash {
+				build = " (" + h + ")"
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "plane %s%s %s %s/%s\n", version, build, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

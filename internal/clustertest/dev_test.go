@@ -228,3 +228,21 @@ func TestDevSaysWhatIsWrongInOneSentence(t *testing.T) {
 		})
 	}
 }
+
+func TestDevSaysWhatAProgramThatNeverListensIsMissing(t *testing.T) {
+	t.Parallel()
+	d := StartDev(t, nil, Build(t).Echo, "--never-listen")
+	visitor, err := net.Dial("tcp", d.Proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer visitor.Close()
+	_, port, _ := net.SplitHostPort(d.Proxy)
+	fmt.Fprintf(visitor, "GET / HTTP/1.1\r\nHost: mute.localhost:%s\r\n\r\n", port) // held
+	_, err = d.Await(20*time.Second, func(e Event) bool {
+		return e.Event == "warning" && e.Key == "mute" && strings.Contains(e.Output, "$PORT")
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -104,7 +104,11 @@ func awakeSentence(b store.Backend, v NowView, idle idleView) string {
 	case status.Ending():
 		return fmt.Sprintf("It is ending: %s.", reasonPhrase(b.State.Reason))
 	case status != plane.Ready:
-		return fmt.Sprintf("It is starting: %s for %s.", status, span(time.Since(b.StateAt)))
+		text := fmt.Sprintf("It is starting: %s for %s.", status, span(time.Since(b.StateAt)))
+		if status == plane.Waiting {
+			text += " Until it answers on 127.0.0.1:$PORT it isn't ready."
+		}
+		return text
 	case v.Upgraded > 0 && v.Plain > 0:
 		return fmt.Sprintf("%s and %s keep it awake.", count(v.Upgraded, "open WebSocket"), count(v.Plain, "open request"))
 	case v.Upgraded > 0:

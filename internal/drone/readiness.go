@@ -3,6 +3,7 @@ package drone
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -20,6 +21,7 @@ import (
 const (
 	probeEager   = 200 * time.Millisecond
 	probePatient = 10 * time.Second
+	probeHint    = 3 * time.Second // then people are told what is waited for
 )
 
 func probePause(waited time.Duration) time.Duration {
@@ -42,10 +44,15 @@ func (r *runner) probe(ctx context.Context) {
 		answers = answersHTTP
 	}
 	r.helpers.Go(func() {
+		hinted := false
 		for began := time.Now(); ; {
 			if answers(ctx, address) && r.owns(ctx, p) {
 				r.tell(plane.Event{Kind: plane.EventReady})
 				return
+			}
+			if !hinted && time.Since(began) > probeHint {
+				hinted = true
+				r.warn(fmt.Sprintf("not ready after %v: nothing of it answers at %s yet; a program must listen on 127.0.0.1:$PORT", probeHint, address))
 			}
 			if !sleep(ctx, probePause(time.Since(began))) {
 				return
@@ -122,11 +129,14 @@ func (r *runner) owns(ctx context.Context, p runtime.Process) bool {
 		return false
 	}
 	if everywhere {
-		const warning = "it listens on all interfaces, where no token protects it; have it listen on 127.0.0.1 (HOST)"
-		r.log.Warn("backend can be reached past the proxy: " + warning)
-		r.show(Moment{Kind: MomentWarning, Line: warning})
-		text := warning
-		r.warning.Store(&text)
+		r.warn("it listens on all interfaces, where no token protects it; have it listen on 127.0.0.1 (HOST)")
 	}
 	return true
+}
+
+// warn tells people, here and at the controller, of something to mend.
+func (r *runner) warn(text string) {
+	r.log.Warn(text)
+	r.show(Moment{Kind: MomentWarning, Line: text})
+	r.warning.Store(&text)
 }
