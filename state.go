@@ -72,6 +72,7 @@ type Exit struct {
 	Signal  string `json:"signal,omitempty"`  // "SIGKILL", …
 	OOM     bool   `json:"oom,omitempty"`     // killed for its memory limit
 	Message string `json:"message,omitempty"` // a sentence, where it never ran
+	Fault   bool   `json:"fault,omitempty"`   // the drone's, not the program's
 	Output  string `json:"output,omitempty"`  // its last lines
 }
 

@@ -38,6 +38,9 @@ type event struct {
 	MS        *int64          `json:"ms,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	ExitCode  *int            `json:"exit_code,omitempty"`
+	Signal    string          `json:"signal,omitempty"`
+	OOM       bool            `json:"oom,omitempty"`
+	Message   string          `json:"message,omitempty"` // how it ended, for people
 	Output    string          `json:"output,omitempty"`
 }
 
@@ -122,9 +125,9 @@ func (c *console) observeJSON(m drone.Moment) {
 	case drone.MomentOutput, drone.MomentWarning:
 		e.Output = m.Line
 	case drone.MomentEnded:
-		e.Reason = string(m.State.Reason)
+		e.Reason, e.Message = string(m.State.Reason), ending(m.State)
 		if x := m.State.Exit; x != nil {
-			e.ExitCode = x.Code
+			e.ExitCode, e.Signal, e.OOM = x.Code, x.Signal, x.OOM
 		}
 	}
 	c.emit(e)

@@ -118,7 +118,7 @@ func runController(cmd *cobra.Command, f controllerFlags) error {
 // sqlitePath is the file that --db or --store names.
 func sqlitePath(db, store, dir string) (string, error) {
 	if db != "" && store != "" && db != store {
-		return "", errors.New("--db and --store name different stores; give one of them")
+		return "", misusef("--db and --store name different stores; give one of them")
 	}
 	if db == "" {
 		db = store
@@ -131,5 +131,5 @@ func sqlitePath(db, store, dir string) (string, error) {
 	case strings.HasPrefix(db, "postgres:"), strings.HasPrefix(db, "postgresql:"):
 		return "", errors.New("--db: this release keeps its store in SQLite only; give sqlite:PATH")
 	}
-	return "", fmt.Errorf("--db %q: give sqlite:PATH", db)
+	return "", misusef("--db %q: give sqlite:PATH", db)
 }

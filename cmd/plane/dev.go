@@ -75,6 +75,15 @@ them over.`,
 }
 
 func runDev(ctx context.Context, f devFlags, command []string) error {
+	// From here on a signal ends the backends first, also those that are taken
+	// over while this starts.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	// A terminal or pipe that is closed takes no more lines, and ends nothing.
+	closed := make(chan os.Signal, 1)
+	signal.Notify(closed, syscall.SIGPIPE)
+	defer signal.Stop(closed)
 	program, err := findProgram(command[0])
 	if err != nil {
 		return err
@@ -162,7 +171,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 			run.Part{Name: "agent", Run: agent.Run},
 			run.Part{Name: "proxy", Run: func(ctx context.Context) error { return p.Run(ctx, proxyListener) }}),
 	}
-	return d.run(ctx)
+	return d.run(ctx, signals)
 }
 
 // dev is everything in one process, put together.
@@ -187,20 +196,16 @@ func (d dev) healthy() error {
 
 // run serves until a signal, then ends the backends while everything still
 // works, then leaves.
-func (d dev) run(ctx context.Context) error {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	ctx, leave := context.WithCancel(ctx)
-	defer leave()
+func (d dev) run(ctx context.Context, signals <-chan os.Signal) error {
 	conductor := run.Part{Name: "dev", Run: func(ctx context.Context) error {
-		if !d.announce(ctx, signals) {
-			return nil
+		if d.announce(ctx, signals) {
+			select {
+			case <-ctx.Done():
+			case <-signals:
+			}
 		}
-		select {
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			return nil
-		case <-signals:
 		}
 		d.show.note("ending all backends; once more ends them at once")
 		end, hurry := context.WithCancel(context.WithoutCancel(ctx))
@@ -212,7 +217,7 @@ func (d dev) run(ctx context.Context) error {
 			case <-end.Done():
 			}
 		}()
-		if err := d.agent.EndAll(end); err != nil {
+		if err := d.endAll(end); err != nil {
 			return err
 		}
 		d.show.note("all ended")
@@ -221,7 +226,8 @@ func (d dev) run(ctx context.Context) error {
 	return run.All(ctx, append(d.parts, conductor)...)
 }
 
-// announce prints the URL once it works. It reports false if dev is to end before.
+// announce prints the URL once it works. It reports false if a signal came
+// before, or ctx is done.
 func (d dev) announce(ctx context.Context, signals <-chan os.Signal) bool {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -230,7 +236,6 @@ func (d dev) announce(ctx context.Context, signals <-chan os.Signal) bool {
 		case <-ctx.Done():
 			return false
 		case <-signals:
-			_ = d.agent.EndAll(ctx)
 			return false
 		case <-tick.C:
 		}
@@ -238,6 +243,20 @@ func (d dev) announce(ctx context.Context, signals <-chan os.Signal) bool {
 	_, host, _ := strings.Cut(d.proxy, "://")
 	d.show.listening(d.api, d.proxy, "http://KEY."+host+"/", d.command)
 	return true
+}
+
+// adoption is how long the end of everything waits for what ran before to be
+// taken over, so that it is ended too.
+const adoption = 10 * time.Second
+
+func (d dev) endAll(ctx context.Context) error {
+	for began := time.Now(); ; {
+		err := d.agent.EndAll(ctx)
+		if !errors.Is(err, drone.ErrNotRunning) || time.Since(began) > adoption {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // devListen opens an explicit address, or the first free port from the default on.
@@ -294,6 +313,8 @@ func findProgram(name string) (string, error) {
 	switch {
 	case errors.Is(err, exec.ErrDot):
 		return "", fmt.Errorf("%s is in the working directory, not on $PATH; write ./%s", name, name)
+	case errors.Is(err, syscall.EISDIR):
+		return "", fmt.Errorf("%s is a directory; give the program in it", name)
 	case errors.Is(err, fs.ErrPermission):
 		return "", fmt.Errorf("no permission to run %s; make it executable with chmod +x", name)
 	case err != nil && strings.ContainsRune(name, filepath.Separator):

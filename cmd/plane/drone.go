@@ -2,8 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -88,16 +86,16 @@ func runDrone(cmd *cobra.Command, f droneFlags) error {
 
 func (f droneFlags) check(log *slog.Logger) (plane.ClusterName, error) {
 	if len(f.urls) == 0 {
-		return "", errors.New("--controller-url is missing; give the URL of the controller")
+		return "", misusef("--controller-url is missing; give the URL of the controller")
 	}
 	if f.db != "" {
 		log.Warn("flag has no meaning any more", "flag", "--db", "instead", "--data-dir")
 	}
 	if !slices.Equal(f.runtimes, []string{"process"}) {
-		return "", fmt.Errorf("--runtimes %q: this release has the runtime process; give --runtimes process to run commands on this machine", strings.Join(f.runtimes, ","))
+		return "", misusef("--runtimes %q: this release has the runtime process; give --runtimes process to run commands on this machine", strings.Join(f.runtimes, ","))
 	}
 	if !f.insecure {
-		return "", errors.New("a drone without certificates needs --insecure: controller and proxies on this machine only")
+		return "", misusef("a drone without certificates needs --insecure: controller and proxies on this machine only")
 	}
 	if err := requireLoopback("--ip", f.ip+":0"); err != nil {
 		return "", err

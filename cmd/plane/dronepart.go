@@ -56,7 +56,7 @@ func lockDrone(dir string) (home.Home, *home.Lock, error) {
 	}
 	lock, err := h.LockAgent()
 	if errors.Is(err, home.ErrInUse) {
-		return h, nil, fmt.Errorf("%w; stop it, or choose another directory with --data-dir", err)
+		return h, nil, err // it says what to do
 	}
 	return h, lock, err
 }

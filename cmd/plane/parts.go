@@ -34,6 +34,8 @@ func listen(flag, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("%s %s is taken by another program; choose another port, or 0 for any free one", flag, addr)
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("no permission to listen on %s %s; ports below 1024 need root, choose a higher one", flag, addr)
+	case errors.As(err, new(*net.DNSError)), errors.As(err, new(*net.AddrError)):
+		return nil, misusef("%s %q must be HOST:PORT, with a port from 0 to 65535", flag, addr)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return nil, fmt.Errorf("%s %s is no address of this machine", flag, addr)
 	}
@@ -45,7 +47,7 @@ func listen(flag, addr string) (net.Listener, error) {
 func requireLoopback(flag, addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("%s %q must be HOST:PORT", flag, addr)
+		return misusef("%s %q must be HOST:PORT", flag, addr)
 	}
 	if host == "localhost" {
 		return nil
@@ -53,7 +55,7 @@ func requireLoopback(flag, addr string) error {
 	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("%s %s isn't a loopback address; --insecure parts listen on 127.0.0.1 or [::1] only", flag, addr)
+	return misusef("%s %s isn't a loopback address; --insecure parts listen on 127.0.0.1 or [::1] only", flag, addr)
 }
 
 // serve answers HTTP on l with h until ctx is done, then waits at most two
@@ -151,6 +153,8 @@ func aboutFile(err error) error {
 			return fmt.Errorf("no permission for %s; choose another directory with --data-dir, or change its owner", path.Path)
 		case errors.Is(err, syscall.ENOSPC):
 			return fmt.Errorf("no space left for %s; free some, or choose another directory with --data-dir", path.Path)
+		case errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("%s can't be made there; choose another directory with --data-dir", path.Path)
 		case errors.Is(err, syscall.ENOTDIR):
 			return fmt.Errorf("%s isn't a directory; choose another one with --data-dir", path.Path)
 		}
@@ -162,7 +166,10 @@ func aboutFile(err error) error {
 func clusterFlag(s string) (plane.ClusterName, error) {
 	c := plane.ClusterName(strings.TrimSpace(s))
 	if c == "" {
-		return "", errors.New("--cluster is missing; give the host, or host:port, that end users see")
+		return "", misusef("--cluster is missing; give the host, or host:port, that end users see")
 	}
-	return c, c.Check()
+	if err := c.Check(); err != nil {
+		return "", misuse{err}
+	}
+	return c, nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"errors"
 	"net"
 	"os"
 	"os/signal"
@@ -49,10 +48,10 @@ func runProxy(cmd *cobra.Command, f proxyFlags) error {
 		return err
 	}
 	if len(f.urls) == 0 {
-		return errors.New("--controller-url is missing; give the URL of the controller")
+		return misusef("--controller-url is missing; give the URL of the controller")
 	}
 	if !f.insecure {
-		return errors.New("a proxy without certificates needs --insecure: it then listens on 127.0.0.1 only")
+		return misusef("a proxy without certificates needs --insecure: it then listens on 127.0.0.1 only")
 	}
 	cluster, err := clusterFlag(f.cluster)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -211,7 +212,7 @@ func TestDevSaysWhatIsWrongInOneSentence(t *testing.T) {
 		{"command not found", "not found", append(append([]string{"--data-dir", t.TempDir()}, free...), "--", "no-such-command-here"), 0},
 		{"no such file", "no program", append(append([]string{"--data-dir", t.TempDir()}, free...), "--", "./no-such-file"), 0},
 		{"not executable", "chmod +x", append(append([]string{"--data-dir", t.TempDir()}, free...), "--", plainFile), 0},
-		{"not loopback", "loopback", append([]string{"--data-dir", t.TempDir(), "--api", "0.0.0.0:0", "--"}, Build(t).Echo), 0},
+		{"not loopback", "loopback", append([]string{"--data-dir", t.TempDir(), "--api", "0.0.0.0:0", "--"}, Build(t).Echo), 1},
 		{"no command", "no command", nil, 1},
 		{"data directory is a file", "--data-dir", append([]string{"--data-dir", plainFile}, append(free, "--", Build(t).Echo)...), 0},
 	} {
@@ -244,5 +245,45 @@ func TestDevSaysWhatAProgramThatNeverListensIsMissing(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+func TestASignalWhileDevStartsIsNotLost(t *testing.T) {
+	t.Parallel()
+	for _, after := range []time.Duration{5, 15, 30, 60, 120} {
+		p := Start(t, t.TempDir(), nil, "dev", "--json", "--data-dir", t.TempDir(), "--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--", Build(t).Echo)
+		time.Sleep(after * time.Millisecond) // somewhere in its start
+		p.Signal(syscall.SIGTERM)
+		if err := p.WaitExit(20 * time.Second); err != nil {
+			t.Errorf("after %d ms: %v", after, err)
+		}
+	}
+}
+
+func TestDevOutlivesWhoReadsItsOutput(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(Build(t).Plane, "dev", "--json", "--data-dir", t.TempDir(), "--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--", Build(t).Echo)
+	cmd.Stdout = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	})
+	var e Event
+	if err := json.NewDecoder(r).Decode(&e); err != nil || e.Proxy == "" {
+		t.Fatalf("%+v %v", e, err)
+	}
+	_ = r.Close()
+	for range 3 { // each start prints lines that nobody reads
+		if code, body, err := tryGet(hostPort(e.Proxy), "unread", "/state"); code != http.StatusOK {
+			t.Fatalf("%d %s %v", code, body, err)
+		}
 	}
 }

@@ -17,6 +17,9 @@ const (
 // unasked reports whether a backend ended without anybody's wish, and not for
 // a fault of the machine under it.
 func unasked(s plane.State) bool {
+	if s.Exit != nil && s.Exit.Fault {
+		return false
+	}
 	switch s.Reason {
 	case "", plane.StartupTimeout, plane.InternalError:
 		return s.Status == plane.Terminated

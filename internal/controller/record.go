@@ -99,7 +99,7 @@ func (c *Controller) enter(tx store.Tx, b store.Backend, s plane.State, at time.
 
 // countEnd keeps the key's crash count.
 func (c *Controller) countEnd(tx store.Tx, b store.Backend, s plane.State, at time.Time) error {
-	if !unasked(s) || refused(s) {
+	if refused(s) {
 		return nil
 	}
 	started := b.CreatedAt

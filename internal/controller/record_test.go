@@ -207,7 +207,7 @@ func TestCrashLoop(t *testing.T) {
 	p.until(b.BackendID, plane.Ready)
 	p.clock.step(61 * time.Second)
 	d.renew()
-	d.say(b.BackendID, plane.State{Status: plane.Terminated, Exit: &plane.Exit{}})
+	d.say(b.BackendID, plane.State{Status: plane.Terminated, Termination: plane.Soft, Reason: plane.Swept, Exit: &plane.Exit{}})
 	p.until(b.BackendID, plane.Terminated)
 	p.view(func(tx store.Tx) error {
 		c, err := tx.Crash("", "doc")

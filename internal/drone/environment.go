@@ -11,10 +11,16 @@ import (
 
 // environment is what a program starts with: the drone's, the app's, Plane's.
 func environment(base []string, x plane.Executable, id plane.BackendID, b journal.Backend, port int, socket string) []string {
-	env := slices.Clip(slices.Clone(base))
+	env := slices.DeleteFunc(slices.Clone(base), func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return foreign(name) || ofPlane(name)
+	})
+	env = slices.Clip(env)
 	names := make([]string, 0, len(x.Env))
 	for name := range x.Env {
-		names = append(names, name)
+		if !ofPlane(name) {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	for _, name := range names {
@@ -37,6 +43,16 @@ func environment(base []string, x plane.Executable, id plane.BackendID, b journa
 		env = append(env, "SESSION_BACKEND_SOCKET="+socket)
 	}
 	return env
+}
+
+// ofPlane reports whether a variable is Plane's to set: one that was inherited
+// or comes from an app would speak of another backend.
+func ofPlane(name string) bool { return strings.HasPrefix(name, "SESSION_BACKEND_") }
+
+// foreign reports whether a variable was meant for the drone itself, by
+// whoever started it.
+func foreign(name string) bool {
+	return strings.HasPrefix(name, "LISTEN_") || name == "NOTIFY_SOCKET"
 }
 
 // command is x with {port} in its words replaced by the port.

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"plane"
 	"plane/internal/wire"
@@ -48,16 +51,20 @@ func putHold(w http.ResponseWriter, req *http.Request) {
 		answerError(w, &plane.Error{Kind: plane.BadRequest, Status: 400, Message: `The body must be {"seconds": N, "reason": "…"}: ` + text + "."})
 		return
 	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		answerError(w, &plane.Error{Kind: plane.BadRequest, Status: 400, Message: "The body goes on after its JSON object."})
+		return
+	}
 	name := req.PathValue("name")
 	switch {
-	case name == "" || len(name) > maxHoldText:
-		answerError(w, plane.Invalid("name", fmt.Sprintf("A hold's name has 1 to %d bytes.", maxHoldText)))
+	case name == "" || len(name) > maxHoldText || !printable(name):
+		answerError(w, plane.Invalid("name", fmt.Sprintf("A hold's name has 1 to %d bytes of printable text.", maxHoldText)))
 		return
 	case body.Seconds < 1 || body.Seconds > maxHoldSeconds:
 		answerError(w, plane.Invalid("seconds", fmt.Sprintf("seconds must be from 1 to %d.", maxHoldSeconds)))
 		return
-	case len(body.Reason) > maxHoldText:
-		answerError(w, plane.Invalid("reason", fmt.Sprintf("reason may have %d bytes.", maxHoldText)))
+	case len(body.Reason) > maxHoldText || !printable(body.Reason):
+		answerError(w, plane.Invalid("reason", fmt.Sprintf("reason may have %d bytes of printable text.", maxHoldText)))
 		return
 	}
 	if err := runnerOf(req).holds.put(name, body.Reason, time.Duration(body.Seconds)*time.Second); err != nil {
@@ -65,6 +72,11 @@ func putHold(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// printable reports whether text can be shown to people as it is.
+func printable(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(c rune) bool { return !unicode.IsPrint(c) }) < 0
 }
 
 func deleteHold(w http.ResponseWriter, req *http.Request) {

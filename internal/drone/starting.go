@@ -98,11 +98,14 @@ func (r *runner) afterFailure(ctx context.Context, failure error) (runtime.Proce
 }
 
 func (r *runner) fail(err error) {
-	message := err.Error()
-	if errors.Is(err, runtime.ErrDead) {
-		message = "The drone's lease ran out before the start; connect again."
+	exit := plane.Exit{Message: err.Error()}
+	switch {
+	case errors.Is(err, runtime.ErrDead):
+		exit.Message, exit.Fault = "The drone's lease ran out before the start; connect again.", true
+	case errors.Is(err, errNoPort):
+		exit.Fault = true
 	}
-	r.tell(plane.Event{Kind: plane.EventFailed, Exit: plane.Exit{Message: message}})
+	r.tell(plane.Event{Kind: plane.EventFailed, Exit: exit})
 }
 
 func (r *runner) unit(socket string) runtime.Unit {
