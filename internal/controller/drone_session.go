@@ -107,6 +107,9 @@ func (c *Controller) runDrone(ctx context.Context, s *droneSession, in admission
 	if old := c.drones.add(s); old != nil {
 		old.supersede(s.agent != old.agent)
 	}
+	if s.draining.Load() {
+		_ = s.conn.Send(wire.Drain{On: true}) // queued until the connection runs
+	}
 	c.log.Info("drone connected", "drone", s.name, "connection", s.connection)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup

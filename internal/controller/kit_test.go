@@ -155,6 +155,7 @@ type drone struct {
 	holding  plane.Holding
 	seq      int64
 	spawns   []wire.Spawn
+	drains   []bool
 	stops    []wire.Terminate
 	renewed  []wire.Renewed
 	done     map[int64]bool
@@ -301,6 +302,8 @@ func (d *drone) take(m wire.Message) error {
 		code := 143
 		d.sayLocked(m.Backend, plane.State{Status: plane.Terminating, LastStatus: plane.Ready, Termination: plane.Soft, Reason: m.Reason},
 			plane.State{Status: plane.Terminated, LastStatus: plane.Ready, Termination: plane.Soft, Reason: m.Reason, Exit: &plane.Exit{Code: &code}})
+	case wire.Drain:
+		d.drains = append(d.drains, m.On)
 	case wire.StatusDone:
 		for _, s := range m.Seqs {
 			d.done[s] = true

@@ -41,6 +41,7 @@ func (c *Controller) Drain(ctx context.Context, a Actor, cluster plane.ClusterNa
 	}
 	if s := c.drones.session(drone); s != nil {
 		s.draining.Store(on)
+		_ = s.conn.Send(wire.Drain{On: on}) // whoever is cut off hears it after the next welcome
 	}
 	c.hub.notify(topicEvents)
 	return changed, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func TestClusterState(t *testing.T) {
 
 func TestDrain(t *testing.T) {
 	p := newPlant(t, plantOptions{})
-	p.drone("dr-1")
+	d := p.drone("dr-1")
 	b := p.connectTo(keyed("doc"))
 	p.until(b.BackendID, plane.Ready)
 	ctx := t.Context()
@@ -62,6 +63,11 @@ func TestDrain(t *testing.T) {
 		t.Errorf("undrain: %v, %v", got, err)
 	}
 	p.connectTo(keyed("new"))
+	eventually(t, "the drone hears of it", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return slices.Contains(d.drains, true) && len(d.drains) > 0 && !d.drains[len(d.drains)-1]
+	})
 	for _, c := range []plane.ClusterName{testCluster, "elsewhere"} {
 		name := plane.NodeName("dr-none")
 		if c == "elsewhere" {

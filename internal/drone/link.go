@@ -69,6 +69,9 @@ func (l *link) handle(life, work context.Context, m wire.Message) error {
 			l.reportLost(m.Backend, m.Generation)
 		}
 		return err
+	case wire.Drain:
+		l.drain(m.On)
+		return nil
 	case wire.Terminate:
 		return l.conn.Send(l.terminate(m))
 	case wire.StatusDone:

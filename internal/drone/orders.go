@@ -111,6 +111,18 @@ func (c *crew) terminate(m wire.Terminate) wire.Acted {
 	return acted
 }
 
+// drain tells the backends that the machine gets no new ones: they may have
+// their users move, and will be asked to end one day.
+func (c *crew) drain(on bool) {
+	for _, r := range c.roster.all() {
+		if on {
+			r.stream.publish("drain", notice{})
+		} else {
+			r.stream.retract("drain")
+		}
+	}
+}
+
 // acknowledged gives back what ended backends had, once nobody routes to them.
 func (c *crew) acknowledged(ctx context.Context, reports []journal.Report) {
 	for _, report := range reports {

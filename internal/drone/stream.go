@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"plane"
@@ -12,7 +13,7 @@ import (
 // notice is the data of an event that a backend is told.
 type notice struct {
 	Reason     plane.Reason `json:"reason,omitempty"`
-	DeadlineMS int64        `json:"deadline_ms"` // Unix milliseconds
+	DeadlineMS int64        `json:"deadline_ms"` // Unix milliseconds; 0 = none is set
 }
 
 // stream tells a backend's listeners what comes. A listener that doesn't read
@@ -38,6 +39,15 @@ func (s *stream) publish(event string, n notice) {
 		case c <- text:
 		default:
 		}
+	}
+}
+
+// retract keeps an event that doesn't hold any more from those who come later.
+func (s *stream) retract(event string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if strings.HasPrefix(s.last, "event: "+event+"\n") {
+		s.last = ""
 	}
 }
 

@@ -168,14 +168,21 @@ func TestBackendHearsThatItMustStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	c.terminate("one", plane.Soft)
 	in := bufio.NewScanner(resp.Body)
-	var got []string
-	for in.Scan() && len(got) < 2 {
-		if line := in.Text(); strings.HasPrefix(line, "event: ") || strings.HasPrefix(line, "data: ") {
-			got = append(got, line)
+	next := func() (got []string) {
+		for len(got) < 2 && in.Scan() {
+			if line := in.Text(); strings.HasPrefix(line, "event: ") || strings.HasPrefix(line, "data: ") {
+				got = append(got, line)
+			}
 		}
+		return got
 	}
+	c.send(wire.Drain{On: true})
+	if got := next(); len(got) < 2 || got[0] != "event: drain" || got[1] != `data: {"deadline_ms":0}` {
+		t.Fatalf("heard %q", got)
+	}
+	c.terminate("one", plane.Soft)
+	got := next()
 	if len(got) < 2 || got[0] != "event: stop" || !strings.Contains(got[1], `"reason":"external"`) || !strings.Contains(got[1], `"deadline_ms":`) {
 		t.Fatalf("heard %q", got)
 	}

@@ -38,7 +38,7 @@ var examples = func() []Message {
 	}
 	ended := plane.State{
 		Status: plane.Terminated, LastStatus: plane.Ready, Termination: plane.Hard, Reason: plane.External,
-		Exit: &plane.Exit{Code: ptr(137), Signal: "SIGKILL", OOM: true, Message: "killed", Output: "last line"},
+		Exit: &plane.Exit{Code: ptr(137), Signal: "SIGKILL", OOM: true, Message: "killed", Fault: true, Output: "last line"},
 	}
 	ready := plane.State{Status: plane.Ready, Address: "127.0.0.1:4000"}
 	route := plane.Route{
@@ -68,6 +68,7 @@ var examples = func() []Message {
 			{Seq: 9, Backend: "b1", Generation: route.Generation, State: ended, AtMS: 1700000001000},
 		}},
 		StatusDone{Seqs: []int64{8, 9}},
+		Drain{On: true},
 		IdleAsk{ID: 5, Backend: "b1"},
 		IdleAnswer{ID: 5, Backend: "b1", Yes: true, Why: "hold export"},
 		Telemetry{Backends: []Usage{{Backend: "b1", CPUMS: 12, Memory: 4096, Holds: []Hold{{Name: "export", Reason: "asked to", SecondsTo: 59}}, Warning: "listens on all interfaces"}}},

@@ -136,6 +136,12 @@ type StatusDone struct {
 	Seqs []int64 `json:"seqs"`
 }
 
+// Drain tells a drone that it gets no new backends, or does again; those that
+// it runs are told. It is repeated after each welcome while it holds.
+type Drain struct {
+	On bool `json:"on"`
+}
+
 // IdleAsk asks the drone whether a backend that no proxy uses may stop. After
 // Yes the drone has already begun to stop it.
 type IdleAsk struct {
@@ -333,6 +339,7 @@ func (Terminate) kind() string    { return "terminate" }
 func (Acted) kind() string        { return "acted" }
 func (Statuses) kind() string     { return "statuses" }
 func (StatusDone) kind() string   { return "status_done" }
+func (Drain) kind() string        { return "drain" }
 func (IdleAsk) kind() string      { return "idle_ask" }
 func (IdleAnswer) kind() string   { return "idle_answer" }
 func (Telemetry) kind() string    { return "telemetry" }
@@ -376,6 +383,7 @@ func init() {
 	register[Acted]()
 	register[Statuses]()
 	register[StatusDone]()
+	register[Drain]()
 	register[IdleAsk]()
 	register[IdleAnswer]()
 	register[Telemetry]()
