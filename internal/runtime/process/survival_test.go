@@ -365,7 +365,8 @@ func TestWardenKilledInAStormOfStartsLeavesNothingUnknown(t *testing.T) {
 
 func TestOutputIsFollowedOverTheWardensDeath(t *testing.T) {
 	g := newRig(t)
-	u := g.unit("for i in 1 2 3; do echo $i; read x < "+g.fifo("go")+"; done; echo end", time.Minute)
+	// A pipe for each step: two reads of one could end with one writer.
+	u := g.unit("echo 1; read x < "+g.fifo("go1")+"; echo 2; read x < "+g.fifo("go2")+"; echo 3; read x < "+g.fifo("go3")+"; echo end", time.Minute)
 	g.start(u)
 	g.outputs(u.Backend, "1\n")
 	g.settled()
@@ -376,9 +377,8 @@ func TestOutputIsFollowedOverTheWardensDeath(t *testing.T) {
 	defer r.Close()
 	var got strings.Builder
 	buf := make([]byte, 100)
-	// A script may have gone on: two reads of a pipe can end with one writer.
 	until := func(want string) {
-		for !strings.Contains(got.String(), want) {
+		for !strings.HasSuffix(got.String(), want) {
 			n, err := r.Read(buf)
 			got.Write(buf[:n])
 			if err != nil {
@@ -387,12 +387,12 @@ func TestOutputIsFollowedOverTheWardensDeath(t *testing.T) {
 		}
 	}
 	until("1\n")
-	g.open("go")
+	g.open("go1")
 	until("2\n")
 	g.replaced("warden", g.kill("warden", syscall.SIGKILL))
-	g.open("go")
+	g.open("go2")
 	until("3\n")
-	g.open("go")
+	g.open("go3")
 	until("end\n")
 	if got.String() != "1\n2\n3\nend\n" {
 		t.Errorf("got %q", got.String())
