@@ -59,6 +59,7 @@ func (c *Controller) askIdle(ctx context.Context, e *useEntry) {
 			// It has begun to stop: nobody is sent to it any more. The proxies
 			// hold what comes until its route changes.
 			c.live.doom(e.id)
+			c.use.awaitEnd(ctx, e)
 		}
 	}
 	now := time.Now()

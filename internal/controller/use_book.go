@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -153,6 +154,25 @@ func (u *useBook) settle(e *useEntry, why string, used bool, next, now time.Time
 		e.since = now
 	}
 }
+
+// awaitEnd waits, for a while, until the end of a backend that has begun to
+// stop is recorded: till then the store calls it ready, and a connect would be
+// handed it.
+func (u *useBook) awaitEnd(ctx context.Context, e *useEntry) {
+	u.mu.Lock()
+	settled := e.settled
+	u.mu.Unlock()
+	if settled == nil {
+		return
+	}
+	select {
+	case <-settled:
+	case <-time.After(endRecorded):
+	case <-ctx.Done():
+	}
+}
+
+const endRecorded = 5 * time.Second
 
 func (e *useEntry) settleLocked() {
 	if e.settled != nil {

@@ -191,6 +191,11 @@ func (g *groups) tidy() {
 	if g == nil {
 		return
 	}
+	for _, id := range g.children() {
+		if empty(g.of(id)) {
+			g.clean(id) // of a start that was cut short
+		}
+	}
 	for _, c := range controllers {
 		if dir := g.v1(c, ""); dir != "" {
 			_ = os.Remove(dir)

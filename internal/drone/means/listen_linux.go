@@ -2,6 +2,8 @@ package means
 
 import (
 	"encoding/binary"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,15 +24,17 @@ func (m *Means) Listening(id Identity, port int) (owns, everywhere, known bool, 
 	if err != nil {
 		return false, false, false, err
 	}
+	// A backend without processes owns nothing: whoever listens is a stranger.
+	known = true
 	for _, pid := range pids {
 		dir := procFile(pid, "fd")
 		d, err := os.Open(dir)
 		if err != nil {
+			known = known && !errors.Is(err, fs.ErrPermission)
 			continue
 		}
 		names, _ := d.Readdirnames(-1)
 		_ = d.Close()
-		known = known || len(names) > 0
 		for _, n := range names {
 			link, err := os.Readlink(filepath.Join(dir, n))
 			if err != nil || !strings.HasPrefix(link, "socket:[") {
@@ -46,7 +50,7 @@ func (m *Means) Listening(id Identity, port int) (owns, everywhere, known bool, 
 			}
 		}
 	}
-	return owns, everywhere, known, nil
+	return owns, everywhere, known || owns, nil
 }
 
 type listener struct {

@@ -21,6 +21,11 @@ func TestTrap11_OnlyOwnListenersCount(t *testing.T) {
 		if owns || everywhere || !known || err != nil {
 			t.Errorf("owns=%v everywhere=%v known=%v err=%v", owns, everywhere, known, err)
 		}
+		// One that has ended already, perhaps because the port was taken.
+		owns, _, known, err = m.Listening(Identity{Backend: "ended", Pid: 1 << 22, Start: 1}, port)
+		if owns || !known || err != nil {
+			t.Errorf("of a backend that has ended: owns=%v known=%v err=%v", owns, known, err)
+		}
 		all, err := listeners()
 		if err != nil {
 			t.Fatal(err)
