@@ -12,6 +12,7 @@ type Claims struct {
 	User       *string         `json:"u,omitempty"`
 	Auth       json.RawMessage `json:"a,omitempty"` // a JSON object in the canonical form that backends are shown
 	Port       string          `json:"p,omitempty"` // a named further port
+	KeyHash    string          `json:"k,omitempty"` // of a cookie, which stands for a key: Key.Hash; "" = a token of Backend
 	Revocation int64           `json:"r,omitempty"`
 	Issued     int64           `json:"i"`           // Unix seconds
 	Expires    int64           `json:"e,omitempty"` // Unix seconds; 0 = as long as the backend lives

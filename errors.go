@@ -29,6 +29,7 @@ const (
 	Unavailable           Kind = "Unavailable"           // can't be answered now; try again
 	StartFailed           Kind = "StartFailed"           // the backend ended before it was ready
 	LimitExceeded         Kind = "LimitExceeded"         // a configured limit, named in the message
+	DataUnavailable       Kind = "DataUnavailable"       // the key's data is on a drone that can't be reached
 )
 
 // Error is an error that a caller of Plane sees. Inside, errors are ordinary

@@ -3,17 +3,30 @@ package plane
 // Route is what a proxy needs to know to reach a backend. It belongs to the
 // backend, not to a token.
 type Route struct {
-	Backend    BackendID        `json:"backend"`
-	Generation Generation       `json:"generation"`
-	KeyHash    string           `json:"key_hash"`
-	Cluster    ClusterName      `json:"cluster"`
-	Subdomain  string           `json:"subdomain,omitempty"`
-	StaticHash string           `json:"static_hash,omitempty"` // hex SHA-256 of its static token
-	Status     Status           `json:"status"`
-	Address    string           `json:"address,omitempty"` // once Ready
-	Revocation int64            `json:"revocation"`        // current number; tokens carry the one of their connect
-	Revoked    map[string]int64 `json:"revoked,omitempty"` // user → tokens of that user below this number are refused
-	Revision   int64            `json:"revision"`          // of the store; a lower one never replaces a higher one
+	Backend    BackendID         `json:"backend"`
+	Generation Generation        `json:"generation"`
+	KeyHash    string            `json:"key_hash"`
+	Cluster    ClusterName       `json:"cluster"`
+	Subdomain  string            `json:"subdomain,omitempty"`
+	StaticHash string            `json:"static_hash,omitempty"` // hex SHA-256 of its static token
+	Status     Status            `json:"status"`
+	Address    string            `json:"address,omitempty"` // once Ready
+	Ports      map[string]string `json:"ports,omitempty"`   // addresses of further ports by name, once Ready
+	App        string            `json:"app,omitempty"`
+	Access     Access            `json:"access,omitempty"` // of its key URL; "" = public
+	Host       HostMode          `json:"host,omitempty"`
+	End        *RouteEnd         `json:"end,omitempty"`     // of one that terminated
+	Revocation int64             `json:"revocation"`        // current number; tokens carry the one of their connect
+	Revoked    map[string]int64  `json:"revoked,omitempty"` // user → tokens of that user below this number are refused
+	Revision   int64             `json:"revision"`          // of the store; a lower one never replaces a higher one
+}
+
+// RouteEnd is what a waiting page shows of a backend that has ended.
+type RouteEnd struct {
+	Message  string `json:"message"`            // a sentence
+	Early    bool   `json:"early,omitempty"`    // it ended before it was ready
+	Output   string `json:"output,omitempty"`   // its last lines; only under plane dev
+	Replaced bool   `json:"replaced,omitempty"` // because its app changed: open pages are to be loaded again
 }
 
 // Allows reports whether a token's claims have not been revoked.

@@ -23,6 +23,14 @@ type Spec struct {
 	StartTimeout   *int32          `json:"start_timeout_seconds,omitempty"` // seconds; nil = DefaultStartTimeout
 	StopGrace      *int32          `json:"stop_grace_seconds,omitempty"`    // seconds; nil = DefaultStopGrace
 	Lease          Policy          `json:"lease,omitempty"`                 // "" = Balanced
+
+	// What only an app's template says; see Template.
+	Data   Data           `json:"data,omitempty"`
+	Access Access         `json:"access,omitempty"`
+	Host   HostMode       `json:"host,omitempty"`
+	Ports  map[string]int `json:"ports,omitempty"`
+	Idle   []Use          `json:"idle,omitempty"`
+	Egress string         `json:"egress,omitempty"`
 }
 
 // What a Spec means where it says nothing.
@@ -89,6 +97,9 @@ func (s Spec) Check() *Error {
 	}
 	if s.Lease != "" && !s.Lease.Valid() {
 		return Invalid(at+"lease", fmt.Sprintf("%slease is %q; use fast, balanced or sticky.", at, s.Lease))
+	}
+	if bad := s.checkApp(); bad != nil {
+		return bad
 	}
 	_, err := ParseExecutable(s.Executable)
 	return err
@@ -204,21 +215,4 @@ func (x Executable) Runtime() string {
 		return "image"
 	}
 	return "process"
-}
-
-// App is a named template for starting backends.
-type App struct {
-	Name string
-	Spec Spec
-}
-
-var appName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
-
-// Check reports what is wrong with an app's name or spec. The empty name is the
-// unnamed app of `plane dev`.
-func (a App) Check() *Error {
-	if a.Name != "" && (!appName.MatchString(a.Name) || strings.Contains(a.Name, "--")) {
-		return Invalid("app", fmt.Sprintf("app %q: use a-z, then up to 30 of a-z, 0-9 and single '-'.", a.Name))
-	}
-	return a.Spec.Check()
 }

@@ -99,16 +99,6 @@ func TestWhatASpecMeansWhereItSaysNothing(t *testing.T) {
 	}
 }
 
-func TestAppNames(t *testing.T) {
-	checks(t, func(s string) error {
-		if err := (plane.App{Name: s}).Check(); err != nil {
-			return err
-		}
-		return nil
-	}, []string{"", "a", "a-1", "a" + strings.Repeat("b", 30)},
-		[]string{"A", "1a", "-a", "a--b", "a_b", "a" + strings.Repeat("b", 31)})
-}
-
 // FuzzParseExecutable: no input panics, and what is taken reads the same again.
 func FuzzParseExecutable(f *testing.F) {
 	for _, s := range []string{

@@ -79,12 +79,13 @@ type Exit struct {
 // State is a status with what belongs to it. Its JSON is that of the HTTP API
 // and of the store.
 type State struct {
-	Status      Status   `json:"status"`
-	Address     string   `json:"address,omitempty"`     // host:port, of waiting and ready
-	LastStatus  Status   `json:"last_status,omitempty"` // of the three ends: the last status before
-	Termination StopKind `json:"termination,omitempty"`
-	Reason      Reason   `json:"reason,omitempty"`
-	Exit        *Exit    `json:"exit,omitempty"` // of terminated
+	Status      Status            `json:"status"`
+	Address     string            `json:"address,omitempty"`     // host:port, of waiting and ready
+	Ports       map[string]string `json:"ports,omitempty"`       // addresses of further ports by name, of waiting and ready
+	LastStatus  Status            `json:"last_status,omitempty"` // of the three ends: the last status before
+	Termination StopKind          `json:"termination,omitempty"`
+	Reason      Reason            `json:"reason,omitempty"`
+	Exit        *Exit             `json:"exit,omitempty"` // of terminated
 }
 
 // ExitError reports whether an exit code is known and isn't 0.
@@ -112,10 +113,11 @@ var EventKinds = []EventKind{EventAccepted, EventPrepared, EventStarted, EventRe
 // Event is something that happened to a backend.
 type Event struct {
 	Kind    EventKind
-	Address string   // of started
-	Stop    StopKind // of stop
-	Reason  Reason   // of stop
-	Exit    Exit     // of failed and exited
+	Address string            // of started
+	Ports   map[string]string // of started: addresses of further ports
+	Stop    StopKind          // of stop
+	Reason  Reason            // of stop
+	Exit    Exit              // of failed and exited
 }
 
 // Next is the state that e leads to, and whether it is another one. An event
@@ -132,11 +134,11 @@ func (s State) Next(e Event) (State, bool) {
 		}
 	case EventStarted:
 		if s.Status == Starting {
-			return State{Status: Waiting, Address: e.Address}, true
+			return State{Status: Waiting, Address: e.Address, Ports: e.Ports}, true
 		}
 	case EventReady:
 		if s.Status == Waiting {
-			return State{Status: Ready, Address: s.Address}, true
+			return State{Status: Ready, Address: s.Address, Ports: s.Ports}, true
 		}
 	case EventStop:
 		return s.stop(e.Stop, e.Reason)

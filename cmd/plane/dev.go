@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -123,10 +122,6 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	if err != nil {
 		return err
 	}
-	executable, err := commandJSON(append([]string{program}, command[1:]...), wd)
-	if err != nil {
-		return err
-	}
 	apiURL := "http://" + apiListener.Addr().String()
 	proxyHost := "localhost:" + strconv.Itoa(proxyListener.Addr().(*net.TCPAddr).Port)
 
@@ -136,7 +131,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 		config: controller.Config{
 			Name: devController, DefaultCluster: cluster, URL: apiURL, Dev: true, SingleHost: true,
 			PublicHost: map[plane.ClusterName]string{cluster: proxyHost},
-			Unnamed:    &plane.App{Spec: plane.Spec{Executable: executable}},
+			Unnamed:    &plane.App{Template: plane.Template{Command: append([]string{program}, command[1:]...), Dir: wd}},
 			Version:    version, Hash: buildHash(),
 		},
 		api: api.Options{
@@ -323,9 +318,4 @@ func findProgram(name string) (string, error) {
 		return "", fmt.Errorf("command %q not found on $PATH; install it, or give its path", name)
 	}
 	return filepath.Abs(path)
-}
-
-// commandJSON is the executable that runs argv in dir.
-func commandJSON(argv []string, dir string) (json.RawMessage, error) {
-	return json.Marshal(plane.Executable{Command: argv, Dir: dir})
 }

@@ -84,7 +84,7 @@ func (c *Controller) checkConnect(a Actor, r ConnectRequest) (want, json.RawMess
 
 // withApp is an app's spec with what a caller says of cluster and limits.
 func withApp(app plane.App, s plane.Spec) *plane.Spec {
-	out := app.Spec
+	out := app.Template.Spec()
 	out.ID, out.Subdomain, out.UseStaticToken = s.ID, s.Subdomain, s.UseStaticToken
 	if s.Cluster != nil {
 		out.Cluster = s.Cluster

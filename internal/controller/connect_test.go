@@ -131,7 +131,7 @@ func TestConnectErrors(t *testing.T) {
 }
 
 func TestDronesWithoutCallersCommandsRunAppsOnly(t *testing.T) {
-	app := &plane.App{Spec: *spec()}
+	app := &plane.App{Template: plane.Template{Command: []string{"/bin/true"}}}
 	p := newPlant(t, plantOptions{config: func(c *Config) { c.Unnamed, c.Dev = app, true }})
 	p.drone("dr-1", func(d *drone) { d.hello.Commands = false })
 	if _, err := p.Connect(t.Context(), operatorActor, keyed("doc")); !plane.IsKind(err, plane.UnsupportedExecutable) {

@@ -41,7 +41,7 @@ func (c *Controller) routeOfKey(ctx context.Context, s *proxySession, m wire.Key
 	}
 	w := want{key: key, known: true, app: app.Name}
 	if !m.NoStart {
-		spec := app.Spec
+		spec := app.Template.Spec()
 		cluster := string(s.cluster)
 		spec.Cluster, spec.ID = &cluster, nil
 		w.spec = &spec

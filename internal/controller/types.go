@@ -179,6 +179,60 @@ type EventView struct {
 	Text       string           `json:"text"`
 }
 
+// Applied says what came of giving an app a template.
+type Applied struct {
+	App      string   `json:"app"`
+	Release  int64    `json:"release"`
+	Changed  bool     `json:"changed"` // false: it is that already; there is no new release
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// AppView is an app at its current release.
+type AppView struct {
+	Name      string         `json:"name"`
+	Default   bool           `json:"default"` // plane dev's, reached as KEY.CLUSTER
+	Release   int64          `json:"release"`
+	UpdatedAt int64          `json:"updated_at"` // Unix milliseconds, of the pointer
+	Live      int            `json:"live"`       // backends, of whatever release
+	Spec      plane.Template `json:"spec"`
+	Releases  []ReleaseView  `json:"releases,omitempty"` // newest first, at most 100; only of one app
+}
+
+// ReleaseView is one version of an app.
+type ReleaseView struct {
+	Release   int64          `json:"release"`
+	CreatedAt int64          `json:"created_at"` // Unix milliseconds
+	Actor     string         `json:"actor"`
+	Digest    *string        `json:"digest"` // of the image, when known
+	Spec      plane.Template `json:"spec"`
+}
+
+// AppList is all apps, by name.
+type AppList struct {
+	Apps    []AppView `json:"apps"`
+	Default *string   `json:"default"` // of plane dev; null elsewhere
+}
+
+// DataView is the kept data of one key.
+type DataView struct {
+	Volume     string           `json:"volume"`
+	Key        plane.Key        `json:"key"`
+	App        string           `json:"app"`
+	Drone      plane.NodeName   `json:"drone"`
+	Reachable  bool             `json:"reachable"` // the drone is
+	InUse      bool             `json:"in_use"`    // by a live backend
+	Generation plane.Generation `json:"generation"`
+	Bytes      *int64           `json:"bytes"`      // null = not known now
+	CreatedAt  int64            `json:"created_at"` // Unix milliseconds
+	AttachedAt int64            `json:"attached_at"`
+}
+
+// DataPage is a page of the list of data.
+type DataPage struct {
+	Data []DataView `json:"data"`
+	Next *string    `json:"next"`
+}
+
 // APIKeyView is an API key; Secret is shown once, when it is made.
 type APIKeyView struct {
 	ID        string   `json:"id"`

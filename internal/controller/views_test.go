@@ -264,7 +264,7 @@ func TestLogs(t *testing.T) {
 }
 
 func TestKeyURLs(t *testing.T) {
-	app := &plane.App{Spec: *spec()}
+	app := &plane.App{Template: plane.Template{Command: []string{"/bin/true"}}}
 	p := newPlant(t, plantOptions{config: func(c *Config) { c.Unnamed, c.Dev = app, true }})
 	p.drone("dr-1")
 	x := p.proxy("px-1")

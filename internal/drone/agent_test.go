@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -272,7 +273,7 @@ func TestTrap06_RestartAdoptsEverything(t *testing.T) {
 		t.Errorf("a restart must resume: %+v", hello)
 	}
 	for _, h := range hello.Inventory {
-		if w := want[h.Backend]; h.Backend != "b0" && h.Backend != "b1" && h.State != w && h.State.Status != w.Status {
+		if w := want[h.Backend]; h.Backend != "b0" && h.Backend != "b1" && !reflect.DeepEqual(h.State, w) && h.State.Status != w.Status {
 			t.Errorf("%s is %+v, was %+v", h.Backend, h.State, w)
 		}
 	}

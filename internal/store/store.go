@@ -51,6 +51,8 @@ type Tx interface {
 	ActionRows
 	EventRows
 	SecretRows
+	AppRows
+	VolumeRows
 }
 
 // MetaRows are the few values there are one of.
@@ -104,6 +106,7 @@ type Backend struct {
 	Drone      plane.NodeName
 	App        string
 	Release    int64
+	Volume     string // of its data, with DataKeep
 	Spec       plane.Spec
 	Policy     plane.Policy
 	Epoch      int64  // of the drone, for that policy
@@ -246,12 +249,76 @@ type NodeRows interface {
 	DeleteControllers(before time.Time, limit int) (int, error)
 }
 
+// App points at one of its releases.
+type App struct {
+	Name      string
+	Release   int64
+	UpdatedAt time.Time // of the pointer
+}
+
+// Release is one immutable version of an app.
+type Release struct {
+	App       string
+	Number    int64 // from 1
+	Template  plane.Template
+	Digest    string // of the image, when known
+	Actor     string
+	CreatedAt time.Time
+}
+
+// AppRows are the apps and their releases.
+type AppRows interface {
+	Apps() ([]App, error) // by name
+	App(name string) (App, error)
+	// PutApp inserts the app or moves its pointer, to a release that exists.
+	PutApp(name string, release int64) error
+	// InsertRelease gives the new release the next number of its app and returns it.
+	InsertRelease(Release) (int64, error)
+	Release(app string, number int64) (Release, error)
+	// Releases are the latest limit, newest first.
+	Releases(app string, limit int) ([]Release, error)
+	// DeleteReleases deletes at most limit releases of an app with a number
+	// below that one which neither its pointer nor any backend names.
+	DeleteReleases(app string, below int64, limit int) (int, error)
+}
+
+// Volume is the data of a key.
+type Volume struct {
+	ID         string
+	Namespace  string
+	Name       string
+	App        string
+	Drone      plane.NodeName   // where it is
+	Generation plane.Generation // the last one attached
+	Made       bool             // its directory exists, or existed
+	CreatedAt  time.Time
+	AttachedAt time.Time
+}
+
+// VolumeRows are at most one volume per (namespace, name).
+type VolumeRows interface {
+	// Volume gives ErrNotFound.
+	Volume(namespace, name string) (Volume, error)
+	// Volumes are those of a namespace (nil = all) whose name begins with
+	// prefix, with ids greater than after, in id order; limit 0 = 1000.
+	Volumes(namespace *string, prefix, after string, limit int) ([]Volume, error)
+	// InsertVolume sets CreatedAt and AttachedAt. ErrConflict if the
+	// (namespace, name) or the id has a row.
+	InsertVolume(Volume) error
+	// AttachVolume notes g and Now, only if g is higher than the last one, and
+	// says whether it did. One statement.
+	AttachVolume(id string, g plane.Generation) (bool, error)
+	// MakeVolume sets Made; nothing for an unknown id.
+	MakeVolume(id string) error
+	DeleteVolume(id string) (bool, error)
+}
+
 // Action is something a drone must be told until it acknowledges it.
 type Action struct {
 	ID        string
 	Drone     plane.NodeName
 	Backend   plane.BackendID
-	Kind      string // "spawn" or "terminate"
+	Kind      string // "spawn", "terminate" or "discard"
 	Body      []byte // the wire message, JSON
 	CreatedAt time.Time
 }

@@ -20,6 +20,7 @@ const (
 	mustKnow        = 0x80
 	fieldPort       = mustKnow | 5
 	fieldExpires    = mustKnow | 8
+	fieldKeyHash    = mustKnow | 9
 )
 
 func appendFields(b []byte, c plane.Claims) []byte {
@@ -33,6 +34,9 @@ func appendFields(b []byte, c plane.Claims) []byte {
 	}
 	if c.Port != "" {
 		b = appendText(b, fieldPort, c.Port)
+	}
+	if c.KeyHash != "" {
+		b = appendText(b, fieldKeyHash, c.KeyHash)
 	}
 	b = appendNumber(b, fieldRevocation, c.Revocation)
 	b = appendNumber(b, fieldIssued, c.Issued)
@@ -88,6 +92,8 @@ func readField(c *plane.Claims, field byte, value []byte) bool {
 		c.Auth = append([]byte(nil), value...)
 	case fieldPort:
 		c.Port = string(value)
+	case fieldKeyHash:
+		c.KeyHash = string(value)
 	case fieldRevocation:
 		return readNumber(&c.Revocation, value)
 	case fieldIssued:

@@ -35,15 +35,19 @@ var examples = func() []Message {
 		ID: ptr("b1"), Cluster: ptr("localhost:9090"), Pool: "big", Executable: json.RawMessage(`{"command":["./board"]}`),
 		LifetimeLimit: ptr(int32(3600)), MaxIdle: ptr(int32(300)), UseStaticToken: true, Subdomain: ptr("sub"),
 		StartTimeout: ptr(int32(60)), StopGrace: ptr(int32(10)), Lease: plane.Fast,
+		Data: plane.DataKeep, Access: plane.AccessToken, Host: plane.HostLocalhost, Ports: map[string]int{"metrics": 9100},
+		Idle: []plane.Use{plane.UseRequests}, Egress: "none",
 	}
 	ended := plane.State{
 		Status: plane.Terminated, LastStatus: plane.Ready, Termination: plane.Hard, Reason: plane.External,
 		Exit: &plane.Exit{Code: ptr(137), Signal: "SIGKILL", OOM: true, Message: "killed", Fault: true, Output: "last line"},
 	}
-	ready := plane.State{Status: plane.Ready, Address: "127.0.0.1:4000"}
+	ports := map[string]string{"metrics": "127.0.0.1:4001"}
+	ready := plane.State{Status: plane.Ready, Address: "127.0.0.1:4000", Ports: ports}
 	route := plane.Route{
 		Backend: "b1", Generation: plane.NewGeneration(2, 7), KeyHash: key.Hash(), Cluster: "localhost:9090", Subdomain: "sub",
-		StaticHash: "00ff", Status: plane.Ready, Address: "127.0.0.1:4000", Revocation: 3, Revoked: map[string]int64{"eve": 3}, Revision: 99,
+		StaticHash: "00ff", Status: plane.Ready, Address: "127.0.0.1:4000", Ports: ports, App: "board", Access: plane.AccessToken, Host: plane.HostLocalhost,
+		End: &plane.RouteEnd{Message: "Ended by itself, exit code 1.", Early: true, Output: "boom", Replaced: true}, Revocation: 3, Revoked: map[string]int64{"eve": 3}, Revision: 99,
 	}
 	keys := []TokenKey{{Number: 1, Secret: []byte("an example, not a secret"), ActiveMS: 1700000000000}}
 	failure := &Error{Kind: plane.CrashLoop, Message: "It ends right after its starts.", Status: 503, RetryMS: 4000, Output: "boom"}
@@ -60,6 +64,7 @@ var examples = func() []Message {
 		Spawn{
 			Action: "ak-00000000000001", Backend: "b1", Key: key, Generation: route.Generation, Cluster: "localhost:9090",
 			Grant: plane.Grant{Policy: plane.Fast, Epoch: 4, Renewal: 42, Store: store}, App: "board", Release: 3, Spec: spec, StaticToken: "s.example",
+			Volume: &Volume{ID: "vo-00000000000001", New: true},
 		},
 		Terminate{Action: "ak-00000000000002", Backend: "b1", Policy: plane.Fast, Kind: plane.Soft, Reason: plane.External},
 		Acted{Action: "ak-00000000000001", Backend: "b1", Refusal: plane.RefusedLate},
@@ -71,25 +76,32 @@ var examples = func() []Message {
 		Drain{On: true},
 		IdleAsk{ID: 5, Backend: "b1"},
 		IdleAnswer{ID: 5, Backend: "b1", Yes: true, Why: "hold export"},
-		Telemetry{Backends: []Usage{{Backend: "b1", CPUMS: 12, Memory: 4096, Holds: []Hold{{Name: "export", Reason: "asked to", SecondsTo: 59}}, Warning: "listens on all interfaces"}}},
+		Telemetry{Backends: []Usage{{Backend: "b1", CPUMS: 12, Memory: 4096, Holds: []Hold{{Name: "export", Reason: "asked to", SecondsTo: 59}}, Data: 1 << 20, Warning: "listens on all interfaces"}}},
 		LogsAsk{ID: 6, Backend: "b1", Tail: 100, Follow: true},
 		LogsStop{ID: 6},
 		LogsPart{ID: 6, Data: []byte("a line\n"), EOF: true, Error: "gone"},
 		ProxyHello{Node: node, Instance: "p-1", Open: []Use{use}},
-		ProxyWelcome{Controller: "co-00000000000001", Version: "0.1.0", Store: store, Keys: keys, OldestKey: 1, StaticKey: []byte("static example"), Dev: true},
+		ProxyWelcome{Controller: "co-00000000000001", Version: "0.1.0", Store: store, Keys: keys, OldestKey: 1, StaticKey: []byte("static example"), Dev: true, Reload: true},
 		Keys{Keys: keys, OldestKey: 1, StaticKey: []byte("static example")},
 		KeysAsk{},
 		RouteAsk{ID: 7, Backend: "b1", StaticHash: "00ff"},
 		RouteAnswer{ID: 7, Backend: "b1", Route: &route, Error: failure},
 		RouteUpdate{Route: route},
 		RouteGone{Backend: "b1"},
-		KeyAsk{ID: 8, Cluster: "localhost:9090", App: "board", Name: "doc-42", NoStart: true, RequestID: "r-1"},
+		KeyAsk{ID: 8, Cluster: "localhost:9090", App: "board", Name: "doc-42", Visitor: &Visitor{Backend: "b0", User: ptr("eve"), Revocation: 2}, NoStart: true, RequestID: "r-1"},
 		KeyAnswer{ID: 8, Key: key, Route: &route, Error: failure},
 		Activity{Uses: []Use{use}},
 		Quiesce{ID: 9, Backend: "b1", Opened: 30},
 		Quiesced{ID: 9, Backend: "b1", Idle: true},
 		Resume{Backend: "b1"},
 		Goodbye{Reason: "leaving"},
+		Discard{Action: "ak-00000000000003", Volume: "vo-00000000000001"},
+		OverviewAsk{ID: 10},
+		Overview{
+			ID: 10, Apps: []OverviewApp{{Name: "board", Default: true, Runs: "./board", Release: 3}},
+			Backends: []OverviewBackend{{Key: key, App: "board", Backend: "b1", Status: plane.Ready, SinceMS: 1700000000000, Connections: 3, Memory: 4096, End: "Ended by itself."}},
+			Total:    1, Error: failure,
+		},
 	}
 }()
 

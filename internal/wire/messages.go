@@ -95,6 +95,21 @@ type Spawn struct {
 	Release     int64             `json:"release,omitempty"`
 	Spec        plane.Spec        `json:"spec"`
 	StaticToken string            `json:"static_token,omitempty"`
+	Volume      *Volume           `json:"volume,omitempty"` // of its data, with DataKeep
+}
+
+// Volume is a key's data on the drone. Unless it is new its directory must
+// exist: an empty one in its place would be the loss of a document.
+type Volume struct {
+	ID  string `json:"id"`
+	New bool   `json:"new"`
+}
+
+// Discard tells a drone that a key's data was given up: it is put aside, not
+// deleted. Acknowledged by Acted, also where there is none.
+type Discard struct {
+	Action string `json:"action"`
+	Volume string `json:"volume"`
 }
 
 // Terminate tells a drone to make a backend absent. Acknowledged by Acted.
@@ -163,7 +178,8 @@ type Usage struct {
 	CPUMS   int64           `json:"cpu_ms"`
 	Memory  int64           `json:"memory_bytes"`
 	Holds   []Hold          `json:"holds,omitempty"`
-	Warning string          `json:"warning,omitempty"` // e.g. listens on all interfaces
+	Data    int64           `json:"data_bytes,omitempty"` // of its data directory
+	Warning string          `json:"warning,omitempty"`    // e.g. listens on all interfaces
 }
 
 // Hold is something that keeps a backend awake without a request.
@@ -222,7 +238,8 @@ type ProxyWelcome struct {
 	Keys       []TokenKey       `json:"keys"`
 	OldestKey  uint32           `json:"oldest_key"` // tokens of lower numbers are refused
 	StaticKey  []byte           `json:"static_key"`
-	Dev        bool             `json:"dev"` // plane dev: unnamed app on KEY.CLUSTER, tokens on any host
+	Dev        bool             `json:"dev"`    // plane dev: unnamed or default app on KEY.CLUSTER, tokens on any host, start page
+	Reload     bool             `json:"reload"` // pages of key URLs load themselves again when their app changes
 }
 
 // Keys replaces the keys of ProxyWelcome.
@@ -266,13 +283,23 @@ type RouteGone struct {
 type KeyAsk struct {
 	ID        int64             `json:"id"`
 	Cluster   plane.ClusterName `json:"cluster"`
-	App       string            `json:"app"` // "" = unnamed
+	App       string            `json:"app"` // "" = unnamed, or the default app
 	Name      string            `json:"name"`
+	Visitor   *Visitor          `json:"visitor,omitempty"` // whoever came with a cookie of this key
 	NoStart   bool              `json:"no_start,omitempty"`
 	RequestID string            `json:"request_id,omitempty"`
 }
 
-// KeyAnswer answers KeyAsk.
+// Visitor is who once came with a token of a key: that of Backend. A later
+// backend of the key lets them in unless that token was revoked.
+type Visitor struct {
+	Backend    plane.BackendID `json:"backend"`
+	User       *string         `json:"user,omitempty"`
+	Revocation int64           `json:"revocation"`
+}
+
+// KeyAnswer answers KeyAsk. Error Unauthorized: the app's access is token, and
+// the visitor is missing or was revoked; nothing was started.
 type KeyAnswer struct {
 	ID    int64        `json:"id"`
 	Key   plane.Key    `json:"key"`
@@ -287,6 +314,40 @@ type Error struct {
 	Status  int        `json:"status,omitempty"`
 	RetryMS int64      `json:"retry_ms,omitempty"`
 	Output  string     `json:"output,omitempty"`
+}
+
+// OverviewAsk asks for what the start page of `plane dev` shows.
+type OverviewAsk struct {
+	ID int64 `json:"id"`
+}
+
+// Overview answers OverviewAsk. Error NotFound: this isn't plane dev.
+type Overview struct {
+	ID       int64             `json:"id"`
+	Apps     []OverviewApp     `json:"apps"`
+	Backends []OverviewBackend `json:"backends"` // live ones and, of keys without, the last that ended within an hour; at most 200
+	Total    int               `json:"total"`    // live ones
+	Error    *Error            `json:"error,omitempty"`
+}
+
+// OverviewApp is an app that is served.
+type OverviewApp struct {
+	Name    string `json:"name"`
+	Default bool   `json:"default"` // reached as KEY.CLUSTER
+	Runs    string `json:"runs"`    // its command or image, for people
+	Release int64  `json:"release"`
+}
+
+// OverviewBackend is one row of the start page.
+type OverviewBackend struct {
+	Key         plane.Key       `json:"key"`
+	App         string          `json:"app"`
+	Backend     plane.BackendID `json:"backend"`
+	Status      plane.Status    `json:"status"`
+	SinceMS     int64           `json:"since_ms"`
+	Connections int             `json:"connections"`
+	Memory      int64           `json:"memory_bytes"`
+	End         string          `json:"end,omitempty"` // how it ended, a sentence
 }
 
 // Use is what one backend is used for through a proxy.
@@ -361,6 +422,9 @@ func (Quiesce) kind() string      { return "quiesce" }
 func (Quiesced) kind() string     { return "quiesced" }
 func (Resume) kind() string       { return "resume" }
 func (Goodbye) kind() string      { return "goodbye" }
+func (Discard) kind() string      { return "discard" }
+func (OverviewAsk) kind() string  { return "overview_ask" }
+func (Overview) kind() string     { return "overview" }
 
 var decoders = map[string]func(json.RawMessage) (Message, error){}
 
@@ -405,4 +469,7 @@ func init() {
 	register[Quiesced]()
 	register[Resume]()
 	register[Goodbye]()
+	register[Discard]()
+	register[OverviewAsk]()
+	register[Overview]()
 }

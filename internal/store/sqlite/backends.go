@@ -13,7 +13,7 @@ import (
 )
 
 const selectBackend = `SELECT id, namespace, name, tag, generation, cluster, drone, app, release, spec, policy, epoch,
-	static, subdomain, actor, decision, request_id, created_at, ready_at, state, state_at, revocation, revision
+	static, subdomain, actor, decision, request_id, created_at, ready_at, state, state_at, revocation, revision, volume
 	FROM backend `
 
 func readBackend(r *row) store.Backend {
@@ -40,6 +40,7 @@ func readBackend(r *row) store.Backend {
 	b.StateAt = r.time()
 	b.Revocation = r.number()
 	b.Revision = r.number()
+	b.Volume = r.text()
 	return b
 }
 
@@ -98,12 +99,12 @@ func (t *tx) InsertBackend(b store.Backend) error {
 	}
 	seq, err := t.insertSeq(`INSERT INTO backend (id, namespace, name, tag, generation, cluster, drone, app, release, spec, policy,
 			epoch, static, subdomain, actor, decision, request_id, created_at, ready_at, rank, state, state_at,
-			revocation, revision, ended_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			revocation, revision, ended_at, volume)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`,
 		b.ID, b.Key.Namespace, b.Key.Name, b.Key.Tag, b.Generation, b.Cluster, b.Drone, b.App, b.Release, spec, b.Policy,
 		b.Epoch, b.Static, b.Subdomain, b.Actor, b.Decision, b.RequestID, created, b.ReadyAt, b.State.Status.Order(), state, now,
-		b.Revocation, b.Revision, endedAt(b.State, now))
+		b.Revocation, b.Revision, endedAt(b.State, now), b.Volume)
 	if err != nil {
 		return err
 	}
@@ -158,8 +159,7 @@ func (t *tx) Backends(f store.Filter) ([]store.Backend, error) {
 		and("namespace = ?", *f.Namespace)
 	}
 	if p := f.KeyPrefix; p != "" {
-		// No UTF-8 text ends in byte 0xFF, so the last byte has a successor.
-		and("name >= ? AND name < ?", p, p[:len(p)-1]+string([]byte{p[len(p)-1] + 1}))
+		and("name >= ? AND name < ?", p, pastPrefix(p))
 	}
 	if f.App != nil {
 		and("app = ?", *f.App)
@@ -248,4 +248,11 @@ func (t *tx) DeleteEnded(before time.Time, limit int) (int, error) {
 		}
 	}
 	return len(all), nil
+}
+
+// pastPrefix is the first text after all that begin with prefix, which isn't
+// empty. No UTF-8 text ends in byte 0xFF, so the last byte has a successor.
+func pastPrefix(prefix string) string {
+	last := len(prefix) - 1
+	return prefix[:last] + string([]byte{prefix[last] + 1})
 }
