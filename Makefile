@@ -13,7 +13,7 @@ DEBIAN := $(if $(shell command -v chromium),,chromium) $(if $(shell command -v c
 # All but the race detector does without C, so that little is compiled twice.
 export CGO_ENABLED := 0
 
-.PHONY: build test check fmt soak bench clean test-needs
+.PHONY: build test check fmt soak bench clean test-needs js
 .SILENT:
 
 build: ## bin/plane and bin/echo, static
@@ -24,7 +24,7 @@ test: test-needs ## every test; RUN=Name for some
 
 # What is missing and can't be installed is told; the tests that need it skip
 # themselves, or fail where CI is set.
-test-needs:
+test-needs: js/node_modules/.package-lock.json
 ifneq ($(strip $(DEBIAN)),)
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		log=$$(mktemp); \
@@ -32,6 +32,16 @@ ifneq ($(strip $(DEBIAN)),)
 			>"$$log" 2>&1 || cat "$$log"; rm -f "$$log"; \
 	else echo "make test: $(strip $(DEBIAN)) missing; tests that need it are skipped" >&2; fi
 endif
+
+# What the tests of JavaScript and of the pages use, pinned by js/package-lock.json.
+js/node_modules/.package-lock.json: js/package-lock.json js/.npmrc
+	if command -v npm >/dev/null; then \
+		log=$$(mktemp); npm ci --prefix js >"$$log" 2>&1 && touch $@ || cat "$$log" >&2; rm -f "$$log"; \
+	else echo "make test: Node 20 or newer with npm is missing; tests that need it are skipped" >&2; fi
+
+js: js/node_modules/.package-lock.json ## js/dist: the package plane-client, type-checked, with checksums and its tarball
+	npm run --silent --prefix js check
+	npm run --silent --prefix js build
 
 check: bin/gofumpt bin/staticcheck ## format, vet, staticcheck, go.mod, all four platforms
 	unformatted=$$(bin/gofumpt -l .); [ -z "$$unformatted" ] || { echo "not gofumpt-formatted (make fmt):"; echo "$$unformatted"; exit 1; }
@@ -55,7 +65,7 @@ bench: ## side by side with raw fork/exec; writes bench/RESULTS.md
 	go run ./bench -write
 
 clean:
-	rm -rf bin .data
+	rm -rf bin .data js/dist
 
 # Pinned; the stamp is what asks for a new one when the version changes.
 bin/gofumpt: Makefile
