@@ -16,8 +16,8 @@ export CGO_ENABLED := 0
 .PHONY: build test check fmt soak bench clean test-needs js
 .SILENT:
 
-build: ## bin/plane and bin/echo, static
-	go build -trimpath -o bin/ ./cmd/plane ./examples/echo
+build: ## bin/plane, bin/echo and bin/whiteboard, static
+	go build -trimpath -o bin/ ./cmd/plane ./examples/echo ./examples/whiteboard/cmd/whiteboard
 
 test: test-needs ## every test; RUN=Name for some
 	CGO_ENABLED=1 go test $(TESTFLAGS) -run '$(RUN)' ./...

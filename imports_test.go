@@ -47,6 +47,7 @@ var mayImport = map[string][]string{
 	"internal/run":                 {},
 	"client":                       {"."},
 	"examples/...":                 {},
+	"examples/whiteboard/cmd/...":  {"examples/whiteboard"},
 	"cmd/plane":                    {anything},
 	"internal/clustertest":         {anything},
 	"internal/clustertest/...":     {anything},
