@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"internal/api/apitest":         {anything},
 	"internal/proxy":               {".", "internal/wire", "internal/token"},
 	"internal/run":                 {},
+	"internal/planefile":           {"."},
 	"client":                       {"."},
 	"examples/...":                 {},
 	"examples/whiteboard/cmd/...":  {"examples/whiteboard"},
@@ -61,6 +62,7 @@ var others = map[string][]string{
 	".":                        {}, // not even golang.org/x
 	"client":                   {},
 	"internal/run":             {},
+	"internal/planefile":       {"go.yaml.in/yaml/v3"},
 	"internal/wire":            {"github.com/coder/websocket"},
 	"internal/store/sqlite":    {"modernc.org/sqlite", "github.com/pressly/goose/v3", "golang.org/x/"},
 	"examples/...":             {"github.com/coder/websocket"},

@@ -111,38 +111,19 @@ func flagMisuse(cmd *cobra.Command, err error) error {
 	if !ok {
 		return misuse{err}
 	}
-	best, distance := "", len(wrong)/2+1
+	var known []string
 	visit := func(f *pflag.Flag) {
-		if d := editDistance(wrong, f.Name); d < distance && !f.Hidden {
-			best, distance = f.Name, d
+		if !f.Hidden {
+			known = append(known, f.Name)
 		}
 	}
 	cmd.Flags().VisitAll(visit)
 	cmd.InheritedFlags().VisitAll(visit)
+	best := plane.Nearest(wrong, known)
 	if best == "" {
 		return misuse{err}
 	}
 	return misusef("unknown flag: --%s; did you mean --%s?", wrong, best)
-}
-
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // group makes a command that only holds others. A wrong word below it is

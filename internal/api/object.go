@@ -268,37 +268,8 @@ func unquote(raw []byte) string {
 
 // didYouMean ends a sentence with the nearest of names, or with all of them.
 func didYouMean(wrong string, names []string) string {
-	best, distance := "", len(wrong)/2+1
-	for _, n := range names {
-		if d := editDistance(strings.ToLower(wrong), n); d < distance {
-			best, distance = n, d
-		}
-	}
-	if best != "" {
+	if best := plane.Nearest(wrong, names); best != "" {
 		return fmt.Sprintf("; did you mean %q?", best)
 	}
 	return "; known are " + strings.Join(names, ", ") + "."
-}
-
-func editDistance(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
