@@ -56,7 +56,7 @@ func newControllerCommand() *cobra.Command {
 }
 
 func runController(cmd *cobra.Command, f controllerFlags) error {
-	log, err := processLog(cmd, "controller")
+	log, level, err := processLog(cmd, "controller")
 	if err != nil {
 		return err
 	}
@@ -90,6 +90,11 @@ func runController(cmd *cobra.Command, f controllerFlags) error {
 		return err
 	}
 	defer l.Close()
+	adm, err := openAdmin(cmd.Flags(), log, level)
+	if err != nil {
+		return err
+	}
+	defer adm.close()
 	url := strings.TrimSuffix(f.url, "/")
 	if url == "" {
 		url = "http://" + l.Addr().String()
@@ -97,7 +102,7 @@ func runController(cmd *cobra.Command, f controllerFlags) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	c, err := openController(ctx, controllerSetup{
-		dbPath: dbPath, operator: operatorSocket(h.Dir), listener: l,
+		dbPath: dbPath, operator: operatorSocket(h.Dir), listener: l, admin: adm,
 		config: controller.Config{
 			Name: name, DefaultCluster: cluster, URL: url, Version: version, Hash: buildHash(), BestOf: f.bestOf,
 			CleanupMinAge: time.Duration(f.cleanupDays) * 24 * time.Hour,
@@ -112,7 +117,7 @@ func runController(cmd *cobra.Command, f controllerFlags) error {
 	}
 	defer c.close()
 	log.Info("controller serves", "address", l.Addr().String(), "name", name, "insecure", f.insecure)
-	return run.All(ctx, c.parts()...)
+	return run.All(ctx, append(c.parts(), adm.parts()...)...)
 }
 
 // sqlitePath is the file that --db or --store names.

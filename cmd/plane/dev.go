@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"plane"
 	"plane/internal/api"
@@ -41,6 +42,8 @@ const (
 type devFlags struct {
 	dataDir, api, proxy, cluster string
 	json                         bool
+
+	flags *pflag.FlagSet // for --admin
 }
 
 func newDevCommand() *cobra.Command {
@@ -61,6 +64,7 @@ them over.`,
 				return misusef("no command given; say what to run per key: plane dev -- COMMAND ARG…")
 			}
 			// Signals end backends first, see dev.run: they are not the end of this context.
+			f.flags = cmd.Flags()
 			return runDev(context.WithoutCancel(cmd.Context()), f, command)
 		},
 	}
@@ -70,6 +74,7 @@ them over.`,
 	cmd.Flags().StringVar(&f.proxy, "proxy", "", "address of the proxy (default "+devProxy+", or the next free port)")
 	cmd.Flags().StringVar(&f.cluster, "cluster", "", "name of the cluster (default "+devCluster+", whatever the port)")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print one JSON object per event")
+	bindAdmin(cmd.Flags(), adminTwin())
 	return cmd
 }
 
@@ -114,10 +119,15 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	if err := noteDevDataDir(wd, dir); err != nil {
 		return aboutFile(err)
 	}
-	log, err := devLog(h.Log("dev"))
+	log, level, err := devLog(h.Log("dev"))
 	if err != nil {
 		return aboutFile(err)
 	}
+	adm, err := openAdmin(f.flags, log.With("part", "dev"), level)
+	if err != nil {
+		return err
+	}
+	defer adm.close()
 	cluster, err := devClusterName(dir, f.cluster)
 	if err != nil {
 		return err
@@ -127,7 +137,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 
 	var d dev
 	c, err := openController(ctx, controllerSetup{
-		dbPath: filepath.Join(dir, "plane.db"), operator: operatorSocket(h.Dir), listener: apiListener,
+		dbPath: filepath.Join(dir, "plane.db"), operator: operatorSocket(h.Dir), listener: apiListener, admin: adm,
 		config: controller.Config{
 			Name: devController, DefaultCluster: cluster, URL: apiURL, Dev: true, SingleHost: true,
 			PublicHost: map[plane.ClusterName]string{cluster: proxyHost},
@@ -139,30 +149,31 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 			Ready:   func(context.Context) error { return d.healthy() },
 			Version: version, Hash: buildHash(),
 		},
-	}, log)
+	}, log.With("part", "controller"))
 	if err != nil {
 		return err
 	}
 	defer c.close()
 	show := newConsole(os.Stdout, f.json)
 	agent, err := openDrone(ctx, h, droneSetup{
-		cluster: cluster, urls: []string{apiURL}, commands: true, baseEnv: os.Environ(), baseDir: wd, singleHost: true, observer: show,
-	}, log)
+		cluster: cluster, urls: []string{apiURL}, commands: true, baseEnv: os.Environ(), baseDir: wd, singleHost: true, observer: show, admin: adm,
+	}, log.With("part", "drone"))
 	if err != nil {
 		return err
 	}
 	defer agent.close()
 	p, err := proxy.New(proxy.Config{
 		Name: devProxyName, Cluster: cluster, Hosts: []string{proxyHost, proxyListener.Addr().String()},
-		ControllerURLs: []string{apiURL}, Version: version, Hash: buildHash(), Log: log,
+		ControllerURLs: []string{apiURL}, Version: version, Hash: buildHash(), Log: log.With("part", "proxy"),
 	})
 	if err != nil {
 		return err
 	}
+	adm.Ready("proxy", checkWait, proxyReady(p))
 	d = dev{
 		show: show, agent: agent.Agent, api: apiURL, proxy: "http://" + proxyHost, command: strings.Join(command, " "),
 		proxyReady: p.Ready,
-		parts: append(c.parts(),
+		parts: append(append(c.parts(), adm.parts()...),
 			run.Part{Name: "agent", Run: agent.Run},
 			run.Part{Name: "proxy", Run: func(ctx context.Context) error { return p.Run(ctx, proxyListener) }}),
 	}

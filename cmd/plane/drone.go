@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plane"
+	"plane/internal/run"
 )
 
 type droneFlags struct {
@@ -57,7 +58,7 @@ SIGTERM detaches: backends run on, and the next agent takes them over.`,
 }
 
 func runDrone(cmd *cobra.Command, f droneFlags) error {
-	log, err := processLog(cmd, "drone")
+	log, level, err := processLog(cmd, "drone")
 	if err != nil {
 		return err
 	}
@@ -71,17 +72,22 @@ func runDrone(cmd *cobra.Command, f droneFlags) error {
 		return err
 	}
 	defer lock.Release()
+	adm, err := openAdmin(cmd.Flags(), log, level)
+	if err != nil {
+		return err
+	}
+	defer adm.close()
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	agent, err := openDrone(ctx, h, droneSetup{
-		name: f.name, cluster: cluster, pool: f.pool, urls: f.urls, commands: f.insecure || f.allowCommands, baseEnv: droneEnv(), baseDir: h.Dir,
+		name: f.name, cluster: cluster, pool: f.pool, urls: f.urls, commands: f.insecure || f.allowCommands, baseEnv: droneEnv(), baseDir: h.Dir, admin: adm,
 	}, log)
 	if err != nil {
 		return err
 	}
 	defer agent.close()
 	log.Info("drone runs", "cluster", cluster, "data", h.Dir)
-	return agent.Run(ctx)
+	return run.All(ctx, append(adm.parts(), run.Part{Name: "agent", Run: agent.Run})...)
 }
 
 func (f droneFlags) check(log *slog.Logger) (plane.ClusterName, error) {

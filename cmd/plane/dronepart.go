@@ -36,6 +36,7 @@ type droneSetup struct {
 	baseDir    string
 	singleHost bool
 	observer   drone.Observer
+	admin      adminPart
 }
 
 // dronePart is an agent with its reaper and warden beside it.
@@ -107,6 +108,7 @@ func openDrone(ctx context.Context, h home.Home, s droneSetup, log *slog.Logger)
 		processes.Close()
 		return nil, err
 	}
+	s.admin.Ready("agent", checkWait, agentReady(agent))
 	return &dronePart{Agent: agent, processes: processes, table: t}, nil
 }
 

@@ -102,6 +102,7 @@ type controllerSetup struct {
 	listener net.Listener
 	config   controller.Config
 	api      api.Options
+	admin    adminPart
 }
 
 func openController(ctx context.Context, s controllerSetup, log *slog.Logger) (*controllerPart, error) {
@@ -126,6 +127,7 @@ func openController(ctx context.Context, s controllerSetup, log *slog.Logger) (*
 		_ = db.Close()
 		return nil, fmt.Errorf("listen on the operator's socket: %w", err)
 	}
+	s.admin.Ready("store", checkWait, storeReady(db))
 	s.api.Log = log
 	return &controllerPart{
 		Controller: c, db: db, api: s.listener, operator: operator, log: log,

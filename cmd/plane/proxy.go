@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"plane"
 	"plane/internal/proxy"
+	"plane/internal/run"
 )
 
 type proxyFlags struct {
@@ -43,7 +45,7 @@ func newProxyCommand() *cobra.Command {
 }
 
 func runProxy(cmd *cobra.Command, f proxyFlags) error {
-	log, err := processLog(cmd, "proxy")
+	log, level, err := processLog(cmd, "proxy")
 	if err != nil {
 		return err
 	}
@@ -68,6 +70,11 @@ func runProxy(cmd *cobra.Command, f proxyFlags) error {
 		return err
 	}
 	defer l.Close()
+	adm, err := openAdmin(cmd.Flags(), log, level)
+	if err != nil {
+		return err
+	}
+	defer adm.close()
 	p, err := proxy.New(proxy.Config{
 		Name: name, Cluster: cluster, Hosts: []string{l.Addr().String()}, ControllerURLs: f.urls,
 		RootRedirect: f.rootRedirect, Version: version, Hash: buildHash(), Log: log,
@@ -75,10 +82,11 @@ func runProxy(cmd *cobra.Command, f proxyFlags) error {
 	if err != nil {
 		return err
 	}
+	adm.Ready("proxy", checkWait, proxyReady(p))
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	log.Info("proxy serves", "address", l.Addr().String(), "cluster", cluster, "name", name)
-	return p.Run(ctx, l)
+	return run.All(ctx, append(adm.parts(), run.Part{Name: "proxy", Run: func(ctx context.Context) error { return p.Run(ctx, l) }})...)
 }
 
 // proxyName is the one kept in dir, or a new one: without a directory a proxy

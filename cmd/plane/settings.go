@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"plane/internal/admin"
 )
 
 // settings gives the flags of a process their twins: PLANE_FLAG_NAME in the
@@ -21,6 +23,7 @@ import (
 func settings(cmd *cobra.Command) {
 	cmd.Flags().String("config", "", "YAML file with settings named as the flags (PLANE_CONFIG)")
 	cmd.Flags().String("log-level", "info", "debug, info, warn or error (PLANE_LOG_LEVEL)")
+	bindAdmin(cmd.Flags(), "")
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		var err error
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -101,20 +104,23 @@ func warnRetired(cmd *cobra.Command, log *slog.Logger) {
 	})
 }
 
-// processLog is JSON lines on standard error.
-func processLog(cmd *cobra.Command, part string) (*slog.Logger, error) {
+// processLog is JSON lines on standard error, from --log-level on; the level
+// may be changed while the process runs.
+func processLog(cmd *cobra.Command, part string) (*slog.Logger, *slog.LevelVar, error) {
 	text, err := cmd.Flags().GetString("log-level")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(text)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: use debug, info, warn or error", text)
+	first, err := admin.ParseLevel(text)
+	if err != nil {
+		return nil, nil, misusef("--log-level: %v", err)
 	}
-	return jsonLog(os.Stderr, level).With("part", part), nil
+	level := new(slog.LevelVar)
+	level.Set(first)
+	return jsonLog(os.Stderr, level).With("part", part), level, nil
 }
 
-func jsonLog(w io.Writer, level slog.Level) *slog.Logger {
+func jsonLog(w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
@@ -122,15 +128,16 @@ func jsonLog(w io.Writer, level slog.Level) *slog.Logger {
 const maxDevLog = 8 << 20 // bytes
 
 // devLog is a file: the terminal belongs to the backends' output.
-func devLog(path string) (*slog.Logger, error) {
+func devLog(path string) (*slog.Logger, *slog.LevelVar, error) {
 	if st, err := os.Stat(path); err == nil && st.Size() > maxDevLog {
 		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	f, err := os.OpenFile(filepath.Clean(path), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return jsonLog(f, slog.LevelInfo), nil
+	level := new(slog.LevelVar)
+	return jsonLog(f, level), level, nil
 }

@@ -8,29 +8,59 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version and hash may be set by the linker (-X main.version=…).
+// version and hash may be set by the linker (-X main.version=…), and commit and
+// date where a build has no repository to note them from.
 var (
 	version = "0.1.0"
-	hash    = ""
+	hash    = "" // eight digits that stand for the commit
+	commit  = ""
+	date    = "" // of the commit, RFC 3339
 )
 
 const unknownHash = "unknown"
 
-// buildHash is eight digits that tell builds apart: those of the revision that
-// was built, if the toolchain noted it.
-func buildHash() string {
-	if hash != "" {
-		return hash
+// build is what tells this program from others of its name.
+type build struct {
+	Version string `json:"version"`
+	Hash    string `json:"hash"`   // eight digits of the commit
+	Commit  string `json:"commit"` // "" = not known
+	Date    string `json:"date"`   // of the commit, RFC 3339
+	Changed bool   `json:"changed"`
+	Go      string `json:"go"`
+	System  string `json:"system"`
+}
+
+// thisBuild is what the linker was told, else what the toolchain noted of the
+// repository that it built from.
+func thisBuild() build {
+	b := build{
+		Version: version, Hash: hash, Commit: commit, Date: date,
+		Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH,
 	}
-	if info, ok := debug.ReadBuildInfo(); ok {
+	if info, ok := debug.ReadBuildInfo(); ok && b.Commit == "" {
 		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && len(s.Value) >= 8 {
-				return s.Value[:8]
+			switch s.Key {
+			case "vcs.revision":
+				b.Commit = s.Value
+			case "vcs.time":
+				b.Date = s.Value
+			case "vcs.modified":
+				b.Changed = s.Value == "true"
 			}
 		}
 	}
-	return unknownHash
+	switch {
+	case b.Hash != "":
+	case len(b.Commit) >= 8:
+		b.Hash = b.Commit[:8]
+	default:
+		b.Hash = unknownHash
+	}
+	return b
 }
+
+// buildHash is eight digits that tell builds apart.
+func buildHash() string { return thisBuild().Hash }
 
 func newVersionCommand() *cobra.Command {
 	var asJSON bool
@@ -40,19 +70,30 @@ func newVersionCommand() *cobra.Command {
 		GroupID: groupUse,
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			b := thisBuild()
 			if asJSON {
-				return printJSON(cmd.OutOrStdout(), map[string]string{
-					"version": version, "hash": buildHash(), "go": runtime.Version(), "system": runtime.GOOS + "/" + runtime.GOARCH,
-				})
+				return printJSON(cmd.OutOrStdout(), b)
 			}
-			build := ""
-			if h := buildHash(); h != unknownHash {
-				build = " (" + h + ")"
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "plane %s%s %s %s/%s\n", version, build, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), b)
 			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// String is one line: plane 0.1.0 (1234abcd of 2026-01-02, changed) go1.26 linux/amd64.
+func (b build) String() string {
+	from := ""
+	if b.Hash != unknownHash {
+		from = b.Hash
+		if len(b.Date) >= len("2006-01-02") {
+			from += " of " + b.Date[:len("2006-01-02")]
+		}
+		if b.Changed {
+			from += ", changed"
+		}
+		from = " (" + from + ")"
+	}
+	return fmt.Sprintf("plane %s%s %s %s", b.Version, from, b.Go, b.System)
 }

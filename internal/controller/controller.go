@@ -49,7 +49,7 @@ func New(ctx context.Context, cfg Config) (*Controller, error) {
 	exclusive := ok && x.Exclusive()
 	c := &Controller{
 		cfg:      cfg,
-		log:      cfg.Log.With("part", "controller", "controller", cfg.Name),
+		log:      cfg.Log.With("controller", cfg.Name),
 		store:    cfg.Store,
 		started:  time.Now(),
 		live:     newLiveKeys(exclusive),
