@@ -16,13 +16,11 @@ import (
 	"time"
 )
 
-const chromium = "/usr/bin/chromium"
-
 // browse opens url in a real browser in which the names in hosts lead to
 // loopback, until done is closed or a minute is over.
 func browse(t *testing.T, url string, hosts []string, done <-chan struct{}) {
 	t.Helper()
-	if _, err := os.Stat(chromium); err != nil {
+	if _, err := os.Stat(Chromium); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal("no Chromium; `make test` installs it")
 		}
@@ -34,7 +32,7 @@ func browse(t *testing.T, url string, hosts []string, done <-chan struct{}) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+	cmd := exec.CommandContext(ctx, Chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 		"--user-data-dir="+t.TempDir(), "--host-resolver-rules="+strings.Join(rules, ","),
 		"--remote-debugging-port=0", url)
