@@ -12,11 +12,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"plane"
+	"plane/internal/drone"
 	"plane/internal/run"
 )
 
 type droneFlags struct {
 	name, cluster, ip, db, dataDir, pool string
+	ports                                string
 	urls, runtimes                       []string
 	gatePort                             int
 	insecure, allowCommands              bool
@@ -43,6 +45,7 @@ SIGTERM detaches: backends run on, and the next agent takes them over.`,
 	fl.StringVar(&f.dataDir, "data-dir", "", "where the drone keeps its files")
 	fl.StringVar(&f.pool, "pool", "", "pool that the drone belongs to")
 	fl.StringSliceVar(&f.runtimes, "runtimes", nil, "what it runs: process")
+	fl.StringVar(&f.ports, "ports", drone.DefaultPorts.String(), "ports that backends are given, LOW-HIGH; two drones of one machine need ranges of their own")
 	fl.IntVar(&f.gatePort, "gate-port", 0, "port of the gate, 0 = any free one")
 	fl.BoolVar(&f.insecure, "insecure", false, "no certificates; controller and proxies on this machine only")
 	fl.BoolVar(&f.allowCommands, "allow-commands", false, "run commands that callers name, not only those of apps")
@@ -67,6 +70,10 @@ func runDrone(cmd *cobra.Command, f droneFlags) error {
 	if err != nil {
 		return err
 	}
+	ports, err := drone.ParsePorts(f.ports)
+	if err != nil {
+		return misusef("--ports %v", err)
+	}
 	h, lock, err := lockDrone(cmp.Or(f.dataDir, roleDataDir("drone")))
 	if err != nil {
 		return err
@@ -80,7 +87,7 @@ func runDrone(cmd *cobra.Command, f droneFlags) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	agent, err := openDrone(ctx, h, droneSetup{
-		name: f.name, cluster: cluster, pool: f.pool, urls: f.urls, commands: f.insecure || f.allowCommands, baseEnv: droneEnv(), baseDir: h.Dir, admin: adm,
+		name: f.name, cluster: cluster, pool: f.pool, urls: f.urls, commands: f.insecure || f.allowCommands, baseEnv: droneEnv(), baseDir: h.Dir, ports: ports, admin: adm,
 	}, log)
 	if err != nil {
 		return err

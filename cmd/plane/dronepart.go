@@ -34,6 +34,7 @@ type droneSetup struct {
 	commands   bool
 	baseEnv    []string
 	baseDir    string
+	ports      drone.PortRange // zero = drone.DefaultPorts
 	singleHost bool
 	observer   drone.Observer
 	admin      adminPart
@@ -101,7 +102,7 @@ func openDrone(ctx context.Context, h home.Home, s droneSetup, log *slog.Logger)
 		Name: name, Cluster: s.cluster, Pool: s.pool, ControllerURLs: s.urls, Header: s.header,
 		Home: h, Table: t, Clock: t.Clock(), BootID: boot, WardenInstance: processes.Instance,
 		Runtimes: map[string]runtime.Runtime{"process": processes},
-		Commands: s.commands, BaseEnv: s.baseEnv, BaseDir: s.baseDir, SingleHost: s.singleHost,
+		Commands: s.commands, BaseEnv: s.baseEnv, BaseDir: s.baseDir, SingleHost: s.singleHost, Ports: s.ports,
 		Version: version, Hash: buildHash(), Log: log, Observer: s.observer,
 	})
 	if err != nil {

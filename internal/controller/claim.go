@@ -220,7 +220,7 @@ func (c *Controller) claimDone(out claimed) {
 func (c *Controller) spawnOf(b store.Backend, action string, g plane.Grant) wire.Spawn {
 	m := wire.Spawn{
 		Action: action, Backend: b.ID, Key: b.Key, Generation: b.Generation, Cluster: b.Cluster,
-		Grant: g, App: b.App, Release: b.Release, Spec: b.Spec,
+		Grant: g, App: b.App, Release: b.Release, Spec: b.Spec, RequestID: b.RequestID,
 	}
 	if b.Static {
 		m.StaticToken = c.rings.of(b.Cluster).Static(b.ID)

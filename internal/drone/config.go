@@ -62,12 +62,6 @@ type Deadlines interface {
 	Entries() []table.Entry
 }
 
-// PortRange bounds the ports that backends are given, both ends included.
-type PortRange struct{ First, Last int }
-
-// DefaultPorts lie below what systems take for outgoing connections.
-var DefaultPorts = PortRange{20000, 31999}
-
 // ErrSuperseded: a newer agent of the same name serves this drone.
 var ErrSuperseded = errors.New("this drone was removed, or another agent of its name has taken over; see that no two machines share a data directory or a name")
 
@@ -95,8 +89,8 @@ func (c *Config) check() error {
 	if c.Ports == (PortRange{}) {
 		c.Ports = DefaultPorts
 	}
-	if c.Ports.First < 1 || c.Ports.Last > 65535 || c.Ports.First > c.Ports.Last {
-		return fmt.Errorf("port range %d-%d: use 1 to 65535, the lower one first", c.Ports.First, c.Ports.Last)
+	if err := c.Ports.check(); err != nil {
+		return fmt.Errorf("port range %w", err)
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -22,7 +22,7 @@ func (c *crew) spawn(ctx context.Context, m wire.Spawn) wire.Acted {
 			Key: m.Key, Generation: m.Generation, Cluster: m.Cluster,
 			Policy: m.Grant.Policy, Epoch: m.Grant.Epoch,
 			App: m.App, Release: m.Release, Spec: m.Spec, Static: journal.Secret(m.StaticToken),
-			Boot: c.BootID, AcceptedAt: c.Clock.Now(),
+			Boot: c.BootID, AcceptedAt: c.Clock.Now(), Request: m.RequestID,
 		}
 		if err := c.journal.Put(journal.KindBackend, string(m.Backend), b); err != nil {
 			c.Log.Error("an order was not recorded on disk; it is refused", "backend", m.Backend, "error", err)
@@ -34,7 +34,7 @@ func (c *crew) spawn(ctx context.Context, m wire.Spawn) wire.Acted {
 			return acted
 		}
 	}
-	c.Log.Warn("an order to start a backend is refused", "backend", m.Backend, "key", m.Key, "why", refusal)
+	logOf(c.Log, m.Backend, m.Key, m.Generation, m.RequestID).Warn("an order to start a backend is refused", "why", refusal)
 	c.refuse(m.Backend, m.Grant.Policy, refusal)
 	acted.Refusal = refusal
 	return acted

@@ -67,7 +67,7 @@ func newRunner(s *shared, id plane.BackendID, b journal.Backend, p journal.Progr
 		shared: s, id: id, record: b,
 		course: course{state: p.State, port: p.Port, readyAt: p.ReadyAt, stageAt: b.AcceptedAt},
 		stream: &stream{},
-		log:    s.Log.With("backend", id),
+		log:    logOf(s.Log, id, b.Key, b.Generation, b.Request),
 		mail:   mailbox{ready: make(chan struct{}, 1)},
 	}
 	r.holds = &holds{id: id, journal: s.journal, clock: s.Clock, held: h}
@@ -86,6 +86,16 @@ func newRunner(s *shared, id plane.BackendID, b journal.Backend, p journal.Progr
 	}
 	r.now.Store(&glance{state: p.State})
 	return r
+}
+
+// logOf names a backend in each line: by its request it can be followed from
+// the caller through all parts.
+func logOf(log *slog.Logger, id plane.BackendID, key plane.Key, g plane.Generation, request string) *slog.Logger {
+	log = log.With("key", key.String(), "backend", id, "generation", g)
+	if request != "" {
+		log = log.With("request", request)
+	}
+	return log
 }
 
 // tell gives the runner an event.

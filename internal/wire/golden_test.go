@@ -64,7 +64,7 @@ var examples = func() []Message {
 		Spawn{
 			Action: "ak-00000000000001", Backend: "b1", Key: key, Generation: route.Generation, Cluster: "localhost:9090",
 			Grant: plane.Grant{Policy: plane.Fast, Epoch: 4, Renewal: 42, Store: store}, App: "board", Release: 3, Spec: spec, StaticToken: "s.example",
-			Volume: &Volume{ID: "vo-00000000000001", New: true},
+			Volume: &Volume{ID: "vo-00000000000001", New: true}, RequestID: "r-1",
 		},
 		Terminate{Action: "ak-00000000000002", Backend: "b1", Policy: plane.Fast, Kind: plane.Soft, Reason: plane.External},
 		Acted{Action: "ak-00000000000001", Backend: "b1", Refusal: plane.RefusedLate},

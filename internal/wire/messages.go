@@ -95,7 +95,8 @@ type Spawn struct {
 	Release     int64             `json:"release,omitempty"`
 	Spec        plane.Spec        `json:"spec"`
 	StaticToken string            `json:"static_token,omitempty"`
-	Volume      *Volume           `json:"volume,omitempty"` // of its data, with DataKeep
+	Volume      *Volume           `json:"volume,omitempty"`     // of its data, with DataKeep
+	RequestID   string            `json:"request_id,omitempty"` // of the connect that asked for it
 }
 
 // Volume is a key's data on the drone. Unless it is new its directory must

@@ -49,6 +49,14 @@ type Backend struct {
 	Static     Secret            `json:"static,omitempty"`
 	Boot       string            `json:"boot"`
 	AcceptedAt plane.Instant     `json:"accepted_at"`
+	Request    string            `json:"request,omitempty"` // of the connect that asked for it
+	Volume     *Volume           `json:"volume,omitempty"`
+}
+
+// Volume is the kept data that a backend was given.
+type Volume struct {
+	ID  string `json:"id"`
+	New bool   `json:"new,omitempty"`
 }
 
 // Secret is a text that must not be shown. Its JSON is the text: the journal

@@ -105,7 +105,7 @@ func (m *Means) Kill(ids ...Identity) {
 	for _, id := range ids {
 		if id.Cgroup && m.groups != nil {
 			if err := m.groups.kill(id.Backend); err != nil {
-				m.log.Error("a cgroup can't be killed", "backend", id.Backend, "err", err)
+				m.log.Error("a cgroup can't be killed", "backend", id.Backend, "error", err)
 			}
 			continue
 		}

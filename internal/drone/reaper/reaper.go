@@ -137,7 +137,7 @@ func (r *reaper) listen(ctx context.Context, t *warden.Testament) (leave bool) {
 		w, err := t.Next()
 		if err != nil {
 			if ctx.Err() == nil && !leave {
-				r.log.Warn("the warden is gone", "err", err, "held", len(r.holds))
+				r.log.Warn("the warden is gone", "error", err, "held", len(r.holds))
 			}
 			return leave
 		}
@@ -211,7 +211,7 @@ func (r *reaper) watch(ctx context.Context, id means.Identity, handle *means.Han
 	}
 	if known {
 		if err := warden.NoteStatus(r.home, id.Backend, exit); err != nil {
-			r.log.Error("an exit status is lost", "backend", id.Backend, "err", err)
+			r.log.Error("an exit status is lost", "backend", id.Backend, "error", err)
 		}
 	}
 	<-ctx.Done()
@@ -270,7 +270,7 @@ func (r *reaper) start(ctx context.Context) {
 	cmd, err := warden.Spawn(r.home, "warden", r.opts.Warden)
 	if err != nil {
 		forked(0)
-		r.log.Error("no warden can be started", "err", err)
+		r.log.Error("no warden can be started", "error", err)
 		return
 	}
 	forked(cmd.Process.Pid)

@@ -171,7 +171,7 @@ func (w *warden) watch(ctx context.Context, b *backend) {
 		w.keepers.Go(func() {
 			defer close(b.drains)
 			drain(ctx, b.pipe, b.out, func(err error) {
-				w.log.Error("output of a backend is lost", "backend", b.id, "err", err)
+				w.log.Error("output of a backend is lost", "backend", b.id, "error", err)
 			})
 		})
 	}
@@ -200,7 +200,7 @@ func (w *warden) keep(ctx context.Context, b *backend) {
 	exit.Output = lastLines(dir)
 	exit.OOM = exit.Signal == "SIGKILL" && w.means.OutOfMemory(b.id)
 	if err := writeRecord(dir, exitFile, exit); err != nil {
-		w.log.Error("an exit status is not on disk", "backend", b.id, "err", err)
+		w.log.Error("an exit status is not on disk", "backend", b.id, "error", err)
 	}
 	w.table.Clear(b.entry)
 	if mine {
@@ -251,7 +251,7 @@ func (w *warden) absent(ctx context.Context, b *backend) bool {
 			return true
 		}
 		if err != nil {
-			w.log.Error("processes of a backend can't be listed", "backend", b.id, "err", err)
+			w.log.Error("processes of a backend can't be listed", "backend", b.id, "error", err)
 		}
 		if time.Now().After(until) {
 			w.means.Kill(identity(b.entry))

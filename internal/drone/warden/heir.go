@@ -68,7 +68,7 @@ func (h *heir) start() {
 	cmd, err := Spawn(h.w.home, "reaper", h.w.opts.Reaper)
 	if err != nil {
 		forked(0)
-		h.w.log.Error("no reaper can be started", "err", err)
+		h.w.log.Error("no reaper can be started", "error", err)
 		return
 	}
 	forked(cmd.Process.Pid)
@@ -170,7 +170,7 @@ func (h *heir) tellLocked(m *message, fds ...int) {
 		return
 	}
 	if err := h.conn.send(m, fds...); err != nil {
-		h.w.log.Warn("the reaper doesn't take what it should hold; trying again when it connects", "err", err)
+		h.w.log.Warn("the reaper doesn't take what it should hold; trying again when it connects", "error", err)
 		h.conn = nil // serve notices the broken connection and closes lost
 	}
 }
@@ -341,7 +341,7 @@ func (w *warden) recordLost(id plane.BackendID) {
 		}
 		exit.Output = lastLines(dir)
 		if err := writeRecord(dir, exitFile, exit); err != nil {
-			w.log.Error("an exit status is not on disk", "backend", id, "err", err)
+			w.log.Error("an exit status is not on disk", "backend", id, "error", err)
 		}
 	}
 	w.mu.Lock()

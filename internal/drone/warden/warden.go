@@ -142,7 +142,7 @@ func (w *warden) accept(ctx context.Context, l *net.UnixListener) error {
 			return nil
 		}
 		if err != nil {
-			w.log.Error("a connection can't be taken", "err", err) // out of descriptors, most likely
+			w.log.Error("a connection can't be taken", "error", err) // out of descriptors, most likely
 			select {
 			case <-ctx.Done():
 				return nil

@@ -123,7 +123,7 @@ func (r *Runtime) ask(ctx context.Context, f func(*warden.Client) error) error {
 		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)
 		}
-		r.log.Debug("asking the warden again", "err", err)
+		r.log.Debug("asking the warden again", "error", err)
 		select {
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)

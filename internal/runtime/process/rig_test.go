@@ -120,7 +120,7 @@ func part(name, dir string) {
 		}
 	}
 	if err != nil {
-		log.Error("ended", "err", err)
+		log.Error("ended", "error", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
