@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"internal/api/apitest":         {anything},
 	"internal/proxy":               {".", "internal/wire", "internal/token"},
 	"internal/admin":               {},
+	"internal/backup":              {"."},
 	"internal/run":                 {},
 	"internal/planefile":           {"."},
 	"client":                       {"."},
