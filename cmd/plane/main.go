@@ -58,6 +58,8 @@ func newRoot() *cobra.Command {
 		newEventsCommand(),
 		newAPIKeyCommand(),
 		newNodeCommand(),
+		newBackupCommand(),
+		newRestoreCommand(),
 		newVersionCommand(),
 		newAdminCommand(),
 	)

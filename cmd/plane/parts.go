@@ -109,6 +109,9 @@ func openController(ctx context.Context, s controllerSetup, log *slog.Logger) (*
 	if err := os.MkdirAll(filepath.Dir(s.dbPath), 0o700); err != nil {
 		return nil, aboutFile(err)
 	}
+	if err := checkRestored(filepath.Dir(s.dbPath)); err != nil {
+		return nil, err
+	}
 	db, err := sqlite.Open(ctx, s.dbPath, sqlite.Options{Log: log})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"plane"
+	"plane/internal/backup"
+	"plane/internal/controller"
+	"plane/internal/drone/home"
+	"plane/internal/drone/journal"
+	deadlines "plane/internal/drone/table"
+	"plane/internal/store"
+	"plane/internal/store/sqlite"
+)
+
+type restoreFlags struct {
+	stateFlags
+	storeOnly bool
+}
+
+func newRestoreCommand() *cobra.Command {
+	var f restoreFlags
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Put back what a backup holds",
+		Long: `Put back the store, the names and the kept data that FILE holds. Nothing may run
+in the data directory. What is there now is put aside, not deleted. FILE is
+checked as a whole before anything is touched.
+
+With --store-only, and of a controller's backup, only the store is put back.
+Backends that run go on: those that the store doesn't know are taken over when
+their drones connect, and nothing new is started until older leases have run
+out.`,
+		Example: "  plane restore ~/backups/monday.plane",
+		GroupID: groupUse,
+		Args:    args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			return runRestore(cmd.Context(), f, given[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f.bind(cmd.Flags())
+	cmd.Flags().BoolVar(&f.storeOnly, "store-only", false, "leave names and data as they are; backends may run")
+	return cmd
+}
+
+// restored is what --json prints.
+type restored struct {
+	DataDir string           `json:"data_dir"`
+	Head    backup.Head      `json:"head"`
+	Store   plane.StoreEpoch `json:"store"` // that generations go on in
+	Whole   bool             `json:"whole"` // names and data too
+	Files   int              `json:"files"`
+	Aside   string           `json:"aside,omitempty"` // where the former state is
+	Wait    int64            `json:"nothing_started_for_seconds"`
+}
+
+func runRestore(ctx context.Context, f restoreFlags, file string, out, errOut io.Writer) error {
+	at, err := f.place()
+	if err != nil {
+		return err
+	}
+	in, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no file %s; name one that `plane backup` wrote", file)
+	}
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	h, release, err := at.seize()
+	if err != nil {
+		return err
+	}
+	defer release()
+	r := restoration{place: at, home: h, storeOnly: f.storeOnly}
+	done, err := r.run(ctx, in, progress(errOut, "unpacked"))
+	if errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrNotBackup) || errors.Is(err, backup.ErrNewer) {
+		return fmt.Errorf("%s can't be restored, and nothing was changed: %w", file, err)
+	}
+	if err != nil {
+		return aboutFile(err)
+	}
+	if f.json {
+		return printJSON(out, done)
+	}
+	return done.print(out)
+}
+
+func (r restored) print(out io.Writer) error {
+	what := "the store"
+	if r.Whole {
+		what = "store, names and data"
+	}
+	text := fmt.Sprintf("%s has %s of %s again.\n", r.DataDir, what, r.Head.CreatedAt.Local().Format(time.DateTime))
+	if r.Aside != "" {
+		text += fmt.Sprintf("What was there is in %s.\n", r.Aside)
+	}
+	if r.Wait > 0 {
+		text += fmt.Sprintf("Backends that run are taken over; nothing new is started for %d s, until older leases have run out.\n", r.Wait)
+	}
+	_, err := io.WriteString(out, text)
+	return err
+}
+
+// seize makes sure that no part of Plane works in the data directory, nor begins to.
+func (p place) seize() (home.Home, func(), error) {
+	h, err := home.New(p.dir)
+	if err != nil {
+		return h, nil, aboutFile(err)
+	}
+	agent, err := h.LockAgent()
+	if err != nil {
+		return h, nil, err // it says what to do
+	}
+	if err := os.MkdirAll(filepath.Dir(p.db), 0o700); err != nil {
+		agent.Release()
+		return h, nil, aboutFile(err)
+	}
+	db, err := sqlite.Lock(p.db)
+	if err != nil {
+		agent.Release()
+		return h, nil, err
+	}
+	return h, func() { _ = db.Close(); agent.Release() }, nil
+}
+
+// restoration is one run of `plane restore` in a directory that it has seized.
+type restoration struct {
+	place
+	home      home.Home
+	storeOnly bool
+}
+
+func (r restoration) run(ctx context.Context, in io.Reader, progress func(backup.Sum)) (restored, error) {
+	done := restored{DataDir: r.dir}
+	staged, err := os.MkdirTemp(filepath.Dir(r.db), ".restore-*") // on the store's file system
+	if err != nil {
+		return done, err
+	}
+	defer os.RemoveAll(staged)
+	root, err := os.OpenRoot(staged)
+	if err != nil {
+		return done, err
+	}
+	defer root.Close()
+	u := backup.Reader{Progress: progress}
+	if done.Head, err = u.Unpack(in, root); err != nil {
+		return done, err
+	}
+	done.Files = u.Sum().Files
+	done.Whole = done.Head.Drone != "" && !r.storeOnly
+	if n := r.living(); done.Whole && n > 0 {
+		return done, fmt.Errorf("%s of %s still %s: start `plane dev` there and end it with Ctrl-C, wait for their deadline, or put back the store alone with --store-only",
+			plural(n, "backend"), r.dir, map[bool]string{true: "runs", false: "run"}[n == 1])
+	}
+	wait, err := r.prepare(ctx, filepath.Join(staged, storeFile), &done)
+	if err != nil {
+		return done, err
+	}
+	done.Wait = int64(wait.Seconds())
+	done.Aside, err = r.exchange(staged, done.Whole)
+	return done, err
+}
+
+// living is how many backends of the directory run.
+func (r restoration) living() int {
+	t, err := deadlines.Open(r.home.TableFile())
+	if err != nil {
+		return 0 // without a table nothing runs: it outlives all but a reboot
+	}
+	defer t.Close()
+	return len(t.Entries())
+}
+
+// prepare makes the staged store one that a controller may open: see controller.Restored.
+func (r restoration) prepare(ctx context.Context, staged string, done *restored) (wait time.Duration, err error) {
+	former := r.former(ctx)
+	db, err := sqlite.Open(ctx, staged, sqlite.Options{}) // migrates it
+	if err != nil {
+		return 0, err
+	}
+	how := controller.Restoration{From: done.Head.CreatedAt, Least: former.epoch}
+	if done.Whole {
+		how.Gone = done.Head.Drone
+	}
+	err = db.Update(ctx, func(tx store.Tx) (err error) {
+		if done.Store, wait, err = controller.Restored(tx, how); err != nil || done.Whole {
+			return err
+		}
+		return controller.KeepVolumes(tx, former.volumes)
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		return 0, err
+	}
+	return wait, os.Remove(staged + ".lock")
+}
+
+// former is what must be remembered of the state that is replaced.
+type former struct {
+	epoch   int64 // highest number of a store epoch that was seen here
+	volumes []store.Volume
+}
+
+// former state, as far as it can be read: it may be what is damaged.
+func (r restoration) former(ctx context.Context) former {
+	var f former
+	_ = sqlite.Read(ctx, r.db, func(tx store.Tx) error {
+		e, err := tx.StoreEpoch()
+		if err != nil {
+			return err
+		}
+		f.epoch = e.Number
+		for after := ""; ; {
+			page, err := tx.Volumes(nil, "", after, 0)
+			if err != nil || len(page) == 0 {
+				return err
+			}
+			f.volumes = append(f.volumes, page...)
+			after = page[len(page)-1].ID
+		}
+	})
+	if _, err := os.Stat(r.home.Journal()); err != nil {
+		return f
+	}
+	j, err := journal.Open(r.home.Journal())
+	if err != nil {
+		return f
+	}
+	defer j.Close()
+	if nodes, err := journal.All[journal.Node](j, journal.KindNode); err == nil {
+		f.epoch = max(f.epoch, nodes[""].Store.Number)
+	}
+	return f
+}
