@@ -27,8 +27,9 @@ const foldAt = 1 << 20 // bytes
 type journal struct {
 	dir      string
 	log      *os.File
-	size     int64 // of the log
-	snapshot int64 // size of the snapshot
+	sync     func() error // the log's
+	size     int64        // of the log
+	snapshot int64        // size of the snapshot
 }
 
 // openJournal gives what the directory has.
@@ -48,6 +49,7 @@ func openJournal(dir string) (*journal, *board, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the log: %w", err)
 	}
+	j.sync = j.log.Sync
 	if err := errors.Join(j.replay(b), syncDir(dir)); err != nil {
 		return nil, nil, errors.Join(err, j.log.Close())
 	}
@@ -102,7 +104,7 @@ func (j *journal) setAside(torn []byte) error {
 	if err := os.WriteFile(filepath.Join(j.dir, damagedName), torn, 0o600); err != nil {
 		return fmt.Errorf("set the log's torn end aside: %w", err)
 	}
-	if err := errors.Join(j.log.Truncate(j.size), j.log.Sync()); err != nil {
+	if err := errors.Join(j.log.Truncate(j.size), j.sync()); err != nil {
 		return fmt.Errorf("cut the log's torn end off: %w", err)
 	}
 	fmt.Printf("whiteboard: set aside %d bytes of an unfinished change\n", len(torn))
@@ -126,7 +128,7 @@ func (j *journal) append(ops []op) error {
 	if err != nil {
 		return fmt.Errorf("write the log: %w", err)
 	}
-	if err := j.log.Sync(); err != nil {
+	if err := j.sync(); err != nil {
 		return fmt.Errorf("write the log: %w", err)
 	}
 	return nil
@@ -149,7 +151,7 @@ func (j *journal) fold(b *board) error {
 		return fmt.Errorf("write the snapshot: %w", err)
 	}
 	j.snapshot = int64(len(raw))
-	if err := errors.Join(j.log.Truncate(0), j.log.Sync()); err != nil {
+	if err := errors.Join(j.log.Truncate(0), j.sync()); err != nil {
 		return fmt.Errorf("empty the log: %w", err)
 	}
 	j.size = 0

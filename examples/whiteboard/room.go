@@ -10,8 +10,8 @@ import (
 const (
 	// gather is how long a change waits for others that share its fsync.
 	gather = 20 * time.Millisecond
-	// atOnce is the most changes of one fsync, and of those that wait for one.
-	atOnce = 512
+	// atOnce and bytesAtOnce are the most changes of one fsync; as many wait.
+	atOnce, bytesAtOnce = 512, 512 << 10
 	// beat is how often cursors and unfinished strokes are told.
 	beat = 40 * time.Millisecond
 )
@@ -19,6 +19,7 @@ const (
 // change is an op on its way to disk.
 type change struct {
 	op   op
+	size int // bytes
 	from *visitor
 }
 
@@ -59,7 +60,7 @@ func (r *room) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return errors.Join(r.commit(r.batch(nil, nil)), r.journal.fold(r.board))
+			return r.finish()
 		case c := <-r.changes:
 			late := time.NewTimer(gather)
 			batch := r.batch([]change{c}, late.C)
@@ -76,6 +77,19 @@ func (r *room) run(ctx context.Context) error {
 	}
 }
 
+// finish saves what still waits.
+func (r *room) finish() error {
+	for {
+		batch := r.batch(nil, nil)
+		if len(batch) == 0 {
+			return r.journal.fold(r.board)
+		}
+		if err := r.commit(batch); err != nil {
+			return err
+		}
+	}
+}
+
 // end lets nobody enter any more.
 func (r *room) end() {
 	r.mu.Lock()
@@ -85,22 +99,26 @@ func (r *room) end() {
 
 // batch adds what comes until late; with a nil late what is there now.
 func (r *room) batch(batch []change, late <-chan time.Time) []change {
-	for len(batch) < atOnce {
+	size := 0
+	for _, c := range batch {
+		size += c.size
+	}
+	for len(batch) < atOnce && size < bytesAtOnce {
+		var c change
 		select {
-		case c := <-r.changes:
-			batch = append(batch, c)
-			continue
+		case c = <-r.changes:
 		default:
+			if late == nil {
+				return batch
+			}
+			select {
+			case c = <-r.changes:
+			case <-late:
+				return batch
+			}
 		}
-		if late == nil {
-			return batch
-		}
-		select {
-		case c := <-r.changes:
-			batch = append(batch, c)
-		case <-late:
-			late = nil
-		}
+		batch = append(batch, c)
+		size += c.size
 	}
 	return batch
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -15,10 +16,10 @@ import (
 )
 
 const (
-	// behind is how many messages a visitor may be behind before it is dropped:
-	// one that doesn't read must not cost memory. It comes back and gets the
-	// whole drawing.
-	behind = 256
+	// behind and bytesBehind are how far a visitor may be behind before it is
+	// dropped: one that doesn't read must not cost memory. It comes back and gets
+	// the whole drawing.
+	behind, bytesBehind = 256, 2 << 20
 	// perSecond and burst bound what a visitor may send.
 	perSecond, burst = 150, 1000
 
@@ -31,6 +32,7 @@ type visitor struct {
 	room *room
 	conn *websocket.Conn
 	out  chan []byte
+	wait atomic.Int64 // bytes in out
 	drop context.CancelCauseFunc
 
 	id   int64
@@ -79,6 +81,10 @@ func (v *visitor) close(why error) {
 
 // send never waits: it is called under room.mu.
 func (v *visitor) send(message []byte) {
+	if v.wait.Add(int64(len(message))) > bytesBehind {
+		v.drop(errSlow)
+		return
+	}
 	select {
 	case v.out <- message:
 	default:
@@ -100,6 +106,7 @@ func (v *visitor) write(ctx context.Context, first [][]byte) error {
 	for {
 		select {
 		case m := <-v.out:
+			v.wait.Add(-int64(len(m)))
 			if err := v.put(ctx, m); err != nil {
 				return err
 			}
@@ -123,6 +130,7 @@ func (v *visitor) flush(ctx context.Context) error {
 	for {
 		select {
 		case m := <-v.out:
+			v.wait.Add(-int64(len(m)))
 			if err := v.put(ctx, m); err != nil {
 				return err
 			}
@@ -153,13 +161,13 @@ func (v *visitor) read(ctx context.Context) error {
 		if err := json.Unmarshal(raw, &s); err != nil {
 			return fmt.Errorf("a message that can't be read: %w", err)
 		}
-		if err := v.do(ctx, s); err != nil {
+		if err := v.do(ctx, s, len(raw)); err != nil {
 			return err
 		}
 	}
 }
 
-func (v *visitor) do(ctx context.Context, s said) error {
+func (v *visitor) do(ctx context.Context, s said, size int) error {
 	switch {
 	case s.Type == "op" && s.Op != nil:
 		if err := s.Op.check(); err != nil {
@@ -167,7 +175,7 @@ func (v *visitor) do(ctx context.Context, s said) error {
 			return nil
 		}
 		select {
-		case v.room.changes <- change{op: *s.Op, from: v}:
+		case v.room.changes <- change{op: *s.Op, size: size, from: v}:
 			return nil
 		case <-v.room.ended:
 			return errEnds
