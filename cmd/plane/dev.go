@@ -141,7 +141,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 		config: controller.Config{
 			Name: devController, DefaultCluster: cluster, URL: apiURL, Dev: true, SingleHost: true,
 			PublicHost: map[plane.ClusterName]string{cluster: proxyHost},
-			Unnamed:    &plane.App{Template: plane.Template{Command: append([]string{program}, command[1:]...), Dir: wd}},
+			DefaultApp: new(string),
 			Version:    version, Hash: buildHash(),
 		},
 		api: api.Options{
@@ -154,6 +154,10 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 		return err
 	}
 	defer c.close()
+	unnamed := plane.Template{Command: append([]string{program}, command[1:]...), Dir: wd}
+	if _, err := c.Apply(ctx, controller.Actor{Kind: "operator"}, "", unnamed); err != nil {
+		return err
+	}
 	show := newConsole(os.Stdout, f.json)
 	agent, err := openDrone(ctx, h, droneSetup{
 		cluster: cluster, urls: []string{apiURL}, commands: true, baseEnv: os.Environ(), baseDir: wd, singleHost: true, observer: show, admin: adm,

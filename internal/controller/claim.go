@@ -27,6 +27,13 @@ var (
 // claim takes a key that was seen vacant or lapsed for a new backend. Whether
 // it still is, the transaction decides.
 func (c *Controller) claim(ctx context.Context, a Actor, w want, seen facts) (got, *again, error) {
+	w, err := c.atCurrentRelease(ctx, w)
+	if err != nil {
+		return got{}, nil, err
+	}
+	if bad := checkPort(w.port, w.spec.Ports, w.spec.UseStaticToken); bad != nil {
+		return got{}, nil, bad // before it is started for nothing
+	}
 	cluster := c.cfg.DefaultCluster
 	if w.spec.Cluster != nil {
 		cluster = plane.ClusterName(*w.spec.Cluster)
@@ -41,12 +48,12 @@ func (c *Controller) claim(ctx context.Context, a Actor, w want, seen facts) (go
 	if len(x.Command) == 0 && x.Image == "" {
 		return got{}, nil, plane.Invalid("spawn_config.executable", "spawn_config.executable is null; name a command or an image.")
 	}
-	drone, decision, err := c.schedule(ctx, cluster, need{
-		pool: w.spec.Pool, policy: w.spec.Policy(), runtime: x.Runtime(), byCaller: w.byCaller && x.Runtime() == "process",
+	drone, decision, err := c.place(ctx, cluster, w.key, w.spec, need{
+		pool: w.spec.Pool, policy: w.spec.Policy(), runtime: x.Runtime(), byCaller: w.app == nil && x.Runtime() == "process",
 	})
 	if err != nil {
 		left := time.Until(c.started.Add(settleTime))
-		if plane.IsKind(err, plane.NoDroneAvailable) && left > 0 && c.droneExpected(ctx, cluster) {
+		if (plane.IsKind(err, plane.NoDroneAvailable) || plane.IsKind(err, plane.DataUnavailable)) && left > 0 && c.droneExpected(ctx, cluster) {
 			return got{}, &again{wait: c.untilDrone(left)}, nil
 		}
 		return got{}, nil, err
@@ -79,13 +86,26 @@ func (c *Controller) claim(ctx context.Context, a Actor, w want, seen facts) (go
 	return got{live: c.liveKeyOf(out.backend), drone: drone, spawned: true}, nil, nil
 }
 
+// atCurrentRelease makes w's spec what is started: that of its app, as it is
+// now, with what the caller said beside it.
+func (c *Controller) atCurrentRelease(ctx context.Context, w want) (want, error) {
+	if w.app == nil {
+		return w, nil
+	}
+	now, err := c.appOf(ctx, w.app.name)
+	if err != nil {
+		return w, fmt.Errorf("read app: %w", err)
+	}
+	w.app, w.spec = now, now.with(w.spec)
+	return w, nil
+}
+
 // draftOf is the row of a new backend, as far as it is known before the transaction.
 func draftOf(a Actor, w want, cluster plane.ClusterName, drone plane.NodeName, decision string) store.Backend {
 	b := store.Backend{
 		Key:       w.key,
 		Cluster:   cluster,
 		Drone:     drone,
-		App:       w.app,
 		Spec:      *w.spec,
 		Policy:    w.spec.Policy(),
 		Static:    w.spec.UseStaticToken,
@@ -93,6 +113,9 @@ func draftOf(a Actor, w want, cluster plane.ClusterName, drone plane.NodeName, d
 		Decision:  decision,
 		RequestID: a.RequestID,
 		State:     plane.State{Status: plane.Scheduled},
+	}
+	if w.app != nil {
+		b.App, b.Release = w.app.name, w.app.release
 	}
 	if w.spec.ID != nil {
 		b.ID = plane.BackendID(*w.spec.ID)
@@ -134,6 +157,12 @@ func (c *Controller) claimTx(tx store.Tx, w want, seen facts, b store.Backend, o
 			return e
 		}
 	}
+	if err := atPointer(tx, w.app); err != nil {
+		return err
+	}
+	if err := c.roomFor(tx, b.Cluster); err != nil {
+		return err
+	}
 	grant, err := c.grant(tx, b.Drone, b.Policy)
 	if err != nil {
 		return err
@@ -141,6 +170,14 @@ func (c *Controller) claimTx(tx store.Tx, w want, seen facts, b store.Backend, o
 	b.Epoch = grant.Epoch
 	if b.Generation, err = tx.NextGeneration(); err != nil {
 		return err
+	}
+	var data *wire.Volume
+	if b.Spec.Data == plane.DataKeep {
+		isNew, err := attachData(tx, &b)
+		if err != nil {
+			return err
+		}
+		data = &wire.Volume{ID: b.Volume, New: isNew}
 	}
 	if err := tx.InsertBackend(b); errors.Is(err, store.ErrConflict) {
 		return errIDUsed
@@ -168,8 +205,21 @@ func (c *Controller) claimTx(tx store.Tx, w want, seen facts, b store.Backend, o
 	}
 	b.CreatedAt = tx.Now()
 	b.StateAt = b.CreatedAt
-	out.backend, out.spawn = b, c.spawnOf(b, action, grant)
+	out.backend, out.spawn = b, c.spawnOf(b, action, grant, data)
 	return nil
+}
+
+// atPointer: the app was moved to another release since it was read, and
+// nothing of the old one is started any more.
+func atPointer(tx store.Tx, app *appNow) error {
+	if app == nil {
+		return nil
+	}
+	now, err := tx.App(app.name)
+	if err == nil && now.Release != app.release {
+		return errRaced
+	}
+	return err
 }
 
 // takeOver ends the claim of a holder that is dead by lease arithmetic: its
@@ -217,10 +267,10 @@ func (c *Controller) claimDone(out claimed) {
 }
 
 // spawnOf is the message for a new backend.
-func (c *Controller) spawnOf(b store.Backend, action string, g plane.Grant) wire.Spawn {
+func (c *Controller) spawnOf(b store.Backend, action string, g plane.Grant, data *wire.Volume) wire.Spawn {
 	m := wire.Spawn{
 		Action: action, Backend: b.ID, Key: b.Key, Generation: b.Generation, Cluster: b.Cluster,
-		Grant: g, App: b.App, Release: b.Release, Spec: b.Spec, RequestID: b.RequestID,
+		Grant: g, App: b.App, Release: b.Release, Spec: b.Spec, Volume: data, RequestID: b.RequestID,
 	}
 	if b.Static {
 		m.StaticToken = c.rings.of(b.Cluster).Static(b.ID)

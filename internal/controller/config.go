@@ -15,8 +15,10 @@ type Config struct {
 	DefaultCluster plane.ClusterName            // for connects that name none; "" = there is none
 	URL            string                       // base of status_url, without user name
 	PublicHost     map[plane.ClusterName]string // host[:port] shown in URLs instead of the cluster's name
-	Dev            bool                         // plane dev: the unnamed app on KEY.CLUSTER, tokens on any host
-	Unnamed        *plane.App                   // plane dev's app; nil = none
+	Dev            bool                         // plane dev: the default app on KEY.CLUSTER, tokens on any host
+	DefaultApp     *string                      // used by connects and key URLs that name none; may be ""; nil = none
+	Reload         bool                         // plane dev --watch: pages of key URLs load themselves again when their app changes
+	MaxBackends    int                          // live ones that a cluster may have; 0 = no limit
 	SingleHost     bool                         // store and only drone share a kernel: suspend doesn't count
 	Version        string
 	Hash           string

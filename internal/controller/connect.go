@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +24,7 @@ const (
 // Connect gets or starts the backend of a key and hands out a token for it. A
 // connect to a live key writes nothing.
 func (c *Controller) Connect(ctx context.Context, a Actor, r ConnectRequest) (ConnectResponse, error) {
-	w, auth, err := c.checkConnect(a, r)
+	w, auth, err := c.checkConnect(ctx, a, r)
 	if err != nil {
 		return ConnectResponse{}, err
 	}
@@ -35,21 +37,20 @@ func (c *Controller) Connect(ctx context.Context, a Actor, r ConnectRequest) (Co
 			return ConnectResponse{}, err
 		}
 	}
+	if bad := checkPort(r.Port, g.live.ports, g.live.static); bad != nil {
+		return ConnectResponse{}, bad
+	}
 	return c.answerConnect(ctx, r, auth, g)
 }
 
 // checkConnect says what a request wants, or what is wrong with it.
-func (c *Controller) checkConnect(a Actor, r ConnectRequest) (want, json.RawMessage, error) {
+func (c *Controller) checkConnect(ctx context.Context, a Actor, r ConnectRequest) (want, json.RawMessage, error) {
 	var w want
 	switch {
 	case r.WaitSeconds < 0 || r.WaitSeconds > maxReadyWait:
 		return w, nil, plane.Invalid("wait_seconds", fmt.Sprintf("wait_seconds is %d; it must be from 1 to %d.", r.WaitSeconds, maxReadyWait))
 	case r.TokenLifetime < 0 || r.TokenLifetime > maxTokenLife:
 		return w, nil, plane.Invalid("token_lifetime_seconds", fmt.Sprintf("token_lifetime_seconds is %d; it must be from 1 to %d.", r.TokenLifetime, maxTokenLife))
-	case r.Port != "":
-		return w, nil, plane.Invalid("port", fmt.Sprintf("There is no port named %q.", r.Port))
-	case r.App != "":
-		return w, nil, plane.Invalid("app", fmt.Sprintf("There is no app %q.", r.App))
 	}
 	if r.Key != nil {
 		if bad := r.Key.Check(); bad != nil {
@@ -58,6 +59,13 @@ func (c *Controller) checkConnect(a Actor, r ConnectRequest) (want, json.RawMess
 		w.key, w.known = *r.Key, true
 	} else {
 		w.key = plane.Key{Name: newName(plane.PrefixKey)}
+	}
+	app, ofApp, bad := c.appNamed(r, w.key)
+	if bad != nil {
+		return w, nil, bad
+	}
+	if ofApp {
+		w.key.Namespace = app
 	}
 	if err := a.May(VerbConnect, w.key.Namespace); err != nil {
 		return w, nil, err
@@ -69,45 +77,57 @@ func (c *Controller) checkConnect(a Actor, r ConnectRequest) (want, json.RawMess
 	if r.User != nil && len(*r.User)+len(auth) > plane.MaxClaims {
 		return w, nil, plane.Invalid("user", fmt.Sprintf("user and auth are %d bytes together; at most %d are allowed.", len(*r.User)+len(auth), plane.MaxClaims))
 	}
-	if r.Spec == nil {
-		return w, auth, nil
+	if r.Spec != nil {
+		if bad := r.Spec.Check(); bad != nil {
+			return w, nil, bad
+		}
 	}
-	if bad := r.Spec.Check(); bad != nil {
-		return w, nil, bad
+	w.spec, w.starts, w.port = r.Spec, r.Spec != nil || r.App != "", r.Port
+	if ofApp && w.starts {
+		if w.app, err = c.appOf(ctx, app); isNotFound(err) {
+			return w, nil, plane.Invalid("app", c.unknownApp(ctx, a, app))
+		}
 	}
-	w.spec, w.byCaller = r.Spec, true
-	if app := c.cfg.Unnamed; app != nil && len(r.Spec.Executable) == 0 && w.key.Namespace == app.Name {
-		w.spec, w.app, w.byCaller = withApp(*app, *r.Spec), app.Name, false
-	}
-	return w, auth, nil
+	return w, auth, err
 }
 
-// withApp is an app's spec with what a caller says of cluster and limits.
-func withApp(app plane.App, s plane.Spec) *plane.Spec {
-	out := app.Template.Spec()
-	out.ID, out.Subdomain, out.UseStaticToken = s.ID, s.Subdomain, s.UseStaticToken
-	if s.Cluster != nil {
-		out.Cluster = s.Cluster
+// appNamed is the app that a request is for: the one it names, or that of plane
+// dev if it names neither an app nor a namespace nor what to run.
+func (c *Controller) appNamed(r ConnectRequest, k plane.Key) (string, bool, *plane.Error) {
+	runs := r.Spec != nil && hasExecutable(r.Spec.Executable)
+	switch {
+	case r.App == "":
+		if c.cfg.DefaultApp == nil || k.Namespace != "" || runs || r.Spec != nil && len(r.Spec.Executable) > 0 {
+			return "", false, nil
+		}
+		return *c.cfg.DefaultApp, true, nil
+	case k.Namespace != "" && k.Namespace != r.App:
+		return "", false, plane.Invalid("key.namespace", fmt.Sprintf(
+			"key.namespace is %q; keys of app %s are in namespace %q: leave it out.", k.Namespace, r.App, r.App))
+	case runs:
+		return "", false, plane.Invalid("spawn_config.executable", fmt.Sprintf(
+			"spawn_config.executable is given, and so is app %q, which says what to run; leave one of them out.", r.App))
 	}
-	if s.Pool != "" {
-		out.Pool = s.Pool
+	return r.App, true, nil
+}
+
+func hasExecutable(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
+
+// checkPort says that a backend has no further port of that name, or nil.
+func checkPort(name string, ports map[string]int, static bool) *plane.Error {
+	if name == "" {
+		return nil
 	}
-	if s.LifetimeLimit != nil {
-		out.LifetimeLimit = s.LifetimeLimit
+	if static {
+		return plane.Invalid("port", "port is given, but the backend has a static token, which leads to its main port; leave it out.")
 	}
-	if s.MaxIdle != nil {
-		out.MaxIdle = s.MaxIdle
+	if _, ok := ports[name]; ok {
+		return nil
 	}
-	if s.StartTimeout != nil {
-		out.StartTimeout = s.StartTimeout
+	if len(ports) == 0 {
+		return plane.Invalid("port", fmt.Sprintf("There is no port %q: the backend has only its main one; further ones are named under ports of an app.", name))
 	}
-	if s.StopGrace != nil {
-		out.StopGrace = s.StopGrace
-	}
-	if s.Lease != "" {
-		out.Lease = s.Lease
-	}
-	return &out
+	return plane.Invalid("port", fmt.Sprintf("There is no port %q; the backend has %s.", name, strings.Join(slices.Sorted(maps.Keys(ports)), ", ")))
 }
 
 // answerConnect mints the token.
@@ -132,7 +152,7 @@ func (c *Controller) answerConnect(ctx context.Context, r ConnectRequest, auth j
 	} else {
 		now := time.Now()
 		claims := plane.Claims{
-			Backend: b.backend, Cluster: b.cluster, User: r.User, Auth: auth, Revocation: b.revocation, Issued: now.Unix(),
+			Backend: b.backend, Cluster: b.cluster, User: r.User, Auth: auth, Port: r.Port, Revocation: b.revocation, Issued: now.Unix(),
 		}
 		if r.TokenLifetime > 0 {
 			claims.Expires = now.Unix() + int64(r.TokenLifetime)
@@ -147,7 +167,7 @@ func (c *Controller) answerConnect(ctx context.Context, r ConnectRequest, auth j
 	}
 	origin := c.origin(b.cluster, b.subdomain)
 	out.URL = origin + "/" + out.Token + "/"
-	out.URLs = URLs{Token: out.URL, Key: c.keyURL(b)}
+	out.URLs = URLs{Token: out.URL, Key: c.keyURL(b, out.Token)}
 	return out, nil
 }
 
@@ -162,20 +182,6 @@ func (c *Controller) origin(cluster plane.ClusterName, subdomain string) string 
 		host = subdomain + "." + host
 	}
 	return scheme + "://" + host
-}
-
-// keyURL is the URL of the key itself, where it has one.
-func (c *Controller) keyURL(b *liveKey) *string {
-	app := c.cfg.Unnamed
-	if app == nil || !c.cfg.Dev || b.key.Namespace != app.Name || b.key.Tag != "" {
-		return nil
-	}
-	label, ok := b.key.HostLabel()
-	if !ok {
-		return nil
-	}
-	u := c.origin(b.cluster, label) + "/"
-	return &u
 }
 
 // statusBase is the controller's URL as status_url begins: without user name,
@@ -212,7 +218,7 @@ func (c *Controller) untilReady(ctx context.Context, a Actor, w want, g got, sec
 			ready.status = plane.Ready
 			g.live = &ready
 			return g, nil
-		case refused(s) && w.spec != nil && w.spec.ID == nil && try < claimTries:
+		case refused(s) && w.starts && (w.spec == nil || w.spec.ID == nil) && try < claimTries:
 			if g, err = c.ensure(ctx, a, w); err != nil {
 				return got{}, err
 			}

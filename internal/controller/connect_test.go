@@ -119,7 +119,8 @@ func TestConnectErrors(t *testing.T) {
 		{"null executable", keyed("free", func(s *plane.Spec) { s.Executable = []byte(`null`) }), plane.BadRequest},
 		{"bad executable", keyed("free", func(s *plane.Spec) { s.Executable = []byte(`{"cmd":[]}`) }), plane.BadRequest},
 		{"app", ConnectRequest{App: "board"}, plane.BadRequest},
-		{"port", ConnectRequest{Port: "metrics"}, plane.BadRequest},
+		{"port", ConnectRequest{Key: &plane.Key{Name: "doc"}, Port: "metrics"}, plane.BadRequest},
+		{"port of one to start", ConnectRequest{Key: &plane.Key{Name: "free"}, Spec: spec(), Port: "metrics"}, plane.BadRequest},
 		{"wait", ConnectRequest{WaitSeconds: 121}, plane.BadRequest},
 		{"claims", ConnectRequest{Key: &plane.Key{Name: "doc"}, User: &badUser}, plane.BadRequest},
 		{"auth", ConnectRequest{Key: &plane.Key{Name: "doc"}, Auth: []byte(`[1]`)}, plane.BadRequest},
@@ -131,8 +132,8 @@ func TestConnectErrors(t *testing.T) {
 }
 
 func TestDronesWithoutCallersCommandsRunAppsOnly(t *testing.T) {
-	app := &plane.App{Template: plane.Template{Command: []string{"/bin/true"}}}
-	p := newPlant(t, plantOptions{config: func(c *Config) { c.Unnamed, c.Dev = app, true }})
+	p := newPlant(t, plantOptions{config: devConfig})
+	p.apply("", plane.Template{Command: []string{"/bin/true"}})
 	p.drone("dr-1", func(d *drone) { d.hello.Commands = false })
 	if _, err := p.Connect(t.Context(), operatorActor, keyed("doc")); !plane.IsKind(err, plane.UnsupportedExecutable) {
 		t.Errorf("a caller's command: %v", err)

@@ -33,6 +33,8 @@ type Controller struct {
 	logins   *logins
 	routes   *withdrawals
 	starting *startingRoutes
+	apps     *appBook
+	replaced *replacements
 
 	frozen atomic.Int64 // instant of our own clock: nothing is granted before
 }
@@ -63,6 +65,8 @@ func New(ctx context.Context, cfg Config) (*Controller, error) {
 		logins:   &logins{byHash: map[[32]byte]login{}},
 		routes:   &withdrawals{waiting: map[plane.BackendID]*withdrawal{}},
 		starting: &startingRoutes{byID: map[plane.BackendID]plane.Route{}},
+		apps:     newAppBook(exclusive),
+		replaced: &replacements{ids: map[plane.BackendID]struct{}{}},
 	}
 	if err := c.recall(ctx, exclusive); err != nil {
 		return nil, fmt.Errorf("start controller: %w", err)

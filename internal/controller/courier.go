@@ -167,6 +167,13 @@ func (c *Controller) messageOf(tx store.Tx, a store.Action) (wire.Message, error
 		m.Action = a.ID
 		return m, nil
 	}
+	if a.Kind == actionDiscard {
+		var m wire.Discard
+		if err := json.Unmarshal(a.Body, &m); err != nil {
+			return nil, fmt.Errorf("read action %s: %w", a.ID, err)
+		}
+		return m, nil
+	}
 	b, err := tx.Backend(a.Backend)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
@@ -185,5 +192,21 @@ func (c *Controller) messageOf(tx store.Tx, a store.Action) (wire.Message, error
 	if b.State.Status != plane.Scheduled || b.Epoch != d.Epochs.Of(b.Policy) || d.Store != epoch {
 		return nil, nil
 	}
-	return c.spawnOf(b, a.ID, plane.Grant{Policy: b.Policy, Epoch: b.Epoch, Renewal: d.Renewal, Store: epoch}), nil
+	data, err := dataOf(tx, b)
+	if err != nil {
+		return nil, err
+	}
+	return c.spawnOf(b, a.ID, plane.Grant{Policy: b.Policy, Epoch: b.Epoch, Renewal: d.Renewal, Store: epoch}, data), nil
+}
+
+// dataOf is the volume of a backend's spawn, or nil.
+func dataOf(tx store.Tx, b store.Backend) (*wire.Volume, error) {
+	if b.Volume == "" {
+		return nil, nil
+	}
+	v, err := tx.Volume(b.Key.Namespace, b.Key.Name)
+	if err != nil && !isNotFound(err) {
+		return nil, err
+	}
+	return &wire.Volume{ID: b.Volume, New: err == nil && v.ID == b.Volume && !v.Made}, nil
 }

@@ -17,16 +17,18 @@ const (
 	settleTime  = 3 * time.Second  // how long after a start of ours drones may take to come back
 	pollWait    = time.Second      // between looks when a hint may have been missed
 	claimTries  = 3                // as the contract has it
+	limitRetry  = 5 * time.Second  // until another backend may have ended
 	idleTimeout = 10 * time.Second // of an idle question, at most
 )
 
 // want is what a connect wants, checked.
 type want struct {
-	key      plane.Key
-	known    bool        // the key was given; a random one is held by nobody
-	spec     *plane.Spec // nil = only attach
-	app      string
-	byCaller bool // the executable is the caller's, not an app's
+	key    plane.Key
+	known  bool        // the key was given; a random one is held by nobody
+	starts bool        // false = only attach
+	spec   *plane.Spec // what the caller says; nil = nothing
+	port   string      // that its token is to lead to; "" = the main one
+	app    *appNow     // what is started is this app's; nil = the caller's
 }
 
 // got is what it got.
@@ -103,13 +105,14 @@ func (c *Controller) attachFast(k plane.Key) *liveKey {
 // most such keys are new, and the claim looks anyway. ok is false if there is
 // more to it.
 func (c *Controller) claimFirst(ctx context.Context, a Actor, w want) (g got, ok bool, err error) {
-	if c.live.off || w.spec == nil || !w.known {
+	if c.live.off || !w.starts || !w.known {
 		return got{}, false, nil
 	}
 	g, again, err := c.claim(ctx, a, w, facts{})
 	switch {
 	case again != nil || plane.IsKind(err, plane.NoDroneAvailable) || plane.IsKind(err, plane.UnsupportedExecutable) ||
-		plane.IsKind(err, plane.NoClusterProvided) || plane.IsKind(err, plane.BadRequest):
+		plane.IsKind(err, plane.NoClusterProvided) || plane.IsKind(err, plane.BadRequest) ||
+		plane.IsKind(err, plane.DataUnavailable) || plane.IsKind(err, plane.LimitExceeded):
 		return got{}, false, nil // none of these matters if the key is held
 	case err != nil:
 		return got{}, false, err
@@ -136,7 +139,7 @@ func (c *Controller) tryEnsure(ctx context.Context, a Actor, w want) (got, *agai
 			return got{}, &again{wait: c.untilHeard(f)}, nil
 		}
 	}
-	if w.spec == nil {
+	if !w.starts {
 		return got{}, nil, plane.NewError(plane.KeyUnheldNoSpawnConfig, "Lock is unheld but no spawn config was provided.")
 	}
 	return c.claim(ctx, a, w, f)
@@ -211,6 +214,9 @@ func (c *Controller) liveKeyOf(b store.Backend) *liveKey {
 		generation: b.Generation,
 		cluster:    b.Cluster,
 		app:        b.App,
+		release:    b.Release,
+		access:     c.accessOf(b.Spec),
+		ports:      b.Spec.Ports,
 		subdomain:  b.Subdomain,
 		static:     b.Static,
 		policy:     b.Policy,

@@ -5,17 +5,31 @@ import (
 	"fmt"
 	"time"
 
+	"plane"
 	"plane/internal/store"
 )
 
 const eventBatch = 500
+
+// Kinds of event that concern an app or its data, and no backend.
+const (
+	eventApply    = "apply"
+	eventRollback = "rollback"
+	eventReplace  = "replace"
+	eventAbandon  = "abandon"
+)
+
+// appEvent is one about an app: its key has the app's namespace and no name.
+func appEvent(kind string, a Actor, app, text string) store.Event {
+	return store.Event{Kind: kind, Actor: a.String(), Key: plane.Key{Namespace: app}, RequestID: a.RequestID, Text: text}
+}
 
 func eventView(e store.Event) EventView {
 	v := EventView{
 		Seq: e.Seq, Time: e.At.UnixMilli(), Kind: e.Kind, Actor: e.Actor, BackendID: e.Backend,
 		Generation: e.Generation, Node: e.Node, RequestID: e.RequestID, Text: e.Text,
 	}
-	if e.Backend != "" {
+	if e.Backend != "" || e.Kind == eventAbandon {
 		k := e.Key
 		v.Key = &k
 	}
@@ -64,7 +78,7 @@ func (c *Controller) Events(ctx context.Context, a Actor, since int64, follow bo
 }
 
 func (a Actor) sees(e store.Event) bool {
-	if e.Backend == "" {
+	if e.Backend == "" && e.Key == (plane.Key{}) {
 		return a.allows(VerbRead, Everywhere)
 	}
 	return a.allows(VerbRead, e.Key.Namespace)

@@ -20,10 +20,12 @@ const (
 	VerbDrain     Verb = "drain"
 	VerbAPIKey    Verb = "api-key"
 	VerbNode      Verb = "node"
+	VerbApp       Verb = "app"  // define apps and move them; the namespace is the app's name
+	VerbData      Verb = "data" // give up the kept data of keys
 	VerbAll       Verb = "*"
 )
 
-var verbs = []Verb{VerbConnect, VerbRead, VerbTerminate, VerbRevoke, VerbDrain, VerbAPIKey, VerbNode, VerbAll}
+var verbs = []Verb{VerbConnect, VerbRead, VerbTerminate, VerbRevoke, VerbDrain, VerbAPIKey, VerbNode, VerbApp, VerbData, VerbAll}
 
 // Everywhere, as the namespace of Actor.May, asks for a grant without a
 // namespace: for verbs that concern the cluster.

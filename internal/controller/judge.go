@@ -16,6 +16,8 @@ type facts struct {
 	asked   bool         // its end was asked for and the drone may not know yet
 }
 
+func isNotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
+
 // readFacts reads them in one transaction.
 func readFacts(tx store.Tx, p place) (facts, error) {
 	row, err := tx.Key(p.namespace, p.name)

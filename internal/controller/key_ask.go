@@ -13,19 +13,37 @@ import (
 // answerKey gets or starts the backend of a key URL, and answers with its
 // route. It doesn't wait for it to be ready: the route's updates tell.
 func (c *Controller) answerKey(ctx context.Context, s *proxySession, m wire.KeyAsk) wire.Message {
-	key := plane.Key{Name: m.Name, Namespace: m.App}
+	app := m.App
+	if app == "" && c.cfg.DefaultApp != nil {
+		app = *c.cfg.DefaultApp
+	}
+	key := plane.Key{Name: m.Name, Namespace: app}
 	a := wire.KeyAnswer{ID: m.ID, Key: key}
 	r, err := c.routeOfKey(ctx, s, m, key)
 	if err != nil {
 		var e *plane.Error
 		if !errors.As(err, &e) && ctx.Err() == nil {
-			c.log.Error("could not answer for a key", "request", m.RequestID, "error", err)
+			c.log.Error("could not answer for a key", "key", key.String(), "request", m.RequestID, "error", err)
 		}
-		a.Error = wireError(err)
+		a.Error = c.keyError(err)
 		return a
 	}
 	a.Route = &r
 	return a
+}
+
+// keyError is an error as pages of key URLs show it: a program's output is
+// nobody's business but a developer's, and a limit of ours is no fault of the
+// visitor's.
+func (c *Controller) keyError(err error) *wire.Error {
+	e := wireError(err)
+	if !c.cfg.Dev {
+		e.Output = ""
+	}
+	if e.Kind == plane.LimitExceeded {
+		e.Status = 503
+	}
+	return e
 }
 
 func (c *Controller) routeOfKey(ctx context.Context, s *proxySession, m wire.KeyAsk, key plane.Key) (plane.Route, error) {
@@ -35,19 +53,63 @@ func (c *Controller) routeOfKey(ctx context.Context, s *proxySession, m wire.Key
 	if bad := key.Check(); bad != nil {
 		return plane.Route{}, bad
 	}
-	app := c.cfg.Unnamed
-	if m.App != "" || app == nil {
-		return plane.Route{}, plane.NewError(plane.NotFound, fmt.Sprintf("There is no app %q.", m.App))
+	app, err := c.appOfKey(ctx, key.Namespace)
+	if err != nil {
+		return plane.Route{}, err
 	}
-	w := want{key: key, known: true, app: app.Name}
-	if !m.NoStart {
-		spec := app.Template.Spec()
-		cluster := string(s.cluster)
-		spec.Cluster, spec.ID = &cluster, nil
-		w.spec = &spec
+	v := visit{session: s, ask: m, key: key, app: app}
+	if c.accessOf(app.spec) == plane.AccessToken {
+		// Who may not come in starts nothing; what runs has its own rule.
+		look := v
+		look.ask.NoStart = true
+		r, err := c.visit(ctx, look)
+		if !plane.IsKind(err, plane.KeyUnheldNoSpawnConfig) {
+			return r, err
+		}
+		if refused := c.mayVisit(ctx, m.Visitor, key); refused != nil {
+			return plane.Route{}, refused
+		}
+		if m.NoStart {
+			return r, err
+		}
 	}
+	return c.visit(ctx, v)
+}
+
+// appOfKey gives the app of a key URL, or says that there is none: the names of
+// others are told to developers only.
+func (c *Controller) appOfKey(ctx context.Context, name string) (*appNow, error) {
+	app, err := c.appOf(ctx, name)
+	if !isNotFound(err) {
+		return app, err
+	}
+	text := fmt.Sprintf("There is no app %q here.", name)
+	if c.cfg.Dev {
+		text = c.unknownApp(ctx, Actor{}, name)
+	} else if name == "" {
+		text = "This address names no app."
+	}
+	return nil, plane.NewError(plane.NotFound, text)
+}
+
+// visit is a request for a key's backend that came to a key URL.
+type visit struct {
+	session *proxySession
+	ask     wire.KeyAsk
+	key     plane.Key
+	app     *appNow
+}
+
+// visit gets or starts the backend, if the visitor may see it.
+func (c *Controller) visit(ctx context.Context, v visit) (plane.Route, error) {
+	w := want{key: v.key, known: true}
+	if !v.ask.NoStart {
+		cluster := string(v.session.cluster)
+		w.starts, w.app, w.spec = true, v.app, &plane.Spec{Cluster: &cluster}
+	}
+	actor := Actor{Kind: "node", Name: string(v.session.name), RequestID: v.ask.RequestID}
 	for {
-		g, err := c.ensure(ctx, Actor{Kind: "node", Name: string(s.name), RequestID: m.RequestID}, w)
+		g, err := c.ensure(ctx, actor, w)
 		if err != nil {
 			return plane.Route{}, err
 		}
@@ -59,12 +121,52 @@ func (c *Controller) routeOfKey(ctx context.Context, s *proxySession, m wire.Key
 		if err != nil {
 			return plane.Route{}, fmt.Errorf("read route: %w", err)
 		}
-		if r.Status == plane.Terminated && !m.NoStart && ctx.Err() == nil {
+		if r.Status == plane.Terminated && !v.ask.NoStart && ctx.Err() == nil {
 			continue // it ended in between; a crash loop ends this loop
 		}
-		if r.Cluster != s.cluster {
+		if r.Cluster != v.session.cluster {
 			return plane.Route{}, plane.NewError(plane.KeyHeld, fmt.Sprintf("The key is held in cluster %s.", r.Cluster))
+		}
+		if r.Access == plane.AccessToken {
+			if err := c.mayVisit(ctx, v.ask.Visitor, v.key); err != nil {
+				return plane.Route{}, err
+			}
 		}
 		return r, nil
 	}
+}
+
+// mayVisit returns nil if a visitor's cookie still lets them in: it was given
+// for a token of this key, and their tokens of that backend weren't revoked. A
+// backend that isn't remembered any more vouches for nobody.
+func (c *Controller) mayVisit(ctx context.Context, who *wire.Visitor, key plane.Key) error {
+	if who == nil {
+		return plane.NewError(plane.Unauthorized, "This address needs a link with a token; ask for one where you found it.")
+	}
+	again := plane.NewError(plane.Unauthorized, "Your access to this address has ended; ask for a new link where you found it.")
+	err := c.store.View(ctx, func(tx store.Tx) error {
+		b, err := tx.Backend(who.Backend)
+		if err != nil {
+			return err
+		}
+		if placeOf(b.Key) != placeOf(key) {
+			return again
+		}
+		if b.Revocation == 0 {
+			return nil
+		}
+		revoked, err := tx.Revoked(b.ID)
+		claims := plane.Claims{User: who.User, Revocation: who.Revocation}
+		if err == nil && !(plane.Route{Revoked: revoked}).Allows(claims) {
+			return again
+		}
+		return err
+	})
+	if isNotFound(err) {
+		return again
+	}
+	if err != nil {
+		return fmt.Errorf("read visitor: %w", err)
+	}
+	return nil
 }

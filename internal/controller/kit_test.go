@@ -504,3 +504,15 @@ func (p *plant) until(id plane.BackendID, s plane.Status) {
 	p.t.Helper()
 	eventually(p.t, fmt.Sprintf("%s is %s", id, s), func() bool { return p.statusOf(id) == s })
 }
+
+// devConfig is that of plane dev with an unnamed app.
+func devConfig(c *Config) { c.Dev, c.DefaultApp = true, new(string) }
+
+func (p *plant) apply(name string, t plane.Template) Applied {
+	p.t.Helper()
+	out, err := p.Apply(p.t.Context(), operatorActor, name, t)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return out
+}

@@ -17,11 +17,7 @@ const (
 
 // endLost records that nothing of b can run any more and frees its key.
 func endLost(tx store.Tx, b store.Backend, why string) error {
-	s := plane.State{Status: plane.Terminated, LastStatus: b.State.Status, Reason: plane.Lost, Exit: &plane.Exit{}}
-	if b.State.Status.Ending() {
-		s.LastStatus, s.Termination = b.State.LastStatus, b.State.Termination
-	}
-	recorded, err := tx.RecordState(b.ID, s, tx.Now())
+	recorded, err := tx.RecordState(b.ID, lostState(b.State), tx.Now())
 	if err != nil || !recorded {
 		return err
 	}
@@ -32,6 +28,14 @@ func endLost(tx store.Tx, b store.Backend, why string) error {
 		Kind: "ended", Actor: "system", Key: b.Key, Backend: b.ID, Generation: b.Generation, Node: b.Drone,
 		Text: fmt.Sprintf("Lost: %s.", why),
 	})
+}
+
+func lostState(was plane.State) plane.State {
+	s := plane.State{Status: plane.Terminated, LastStatus: was.Status, Reason: plane.Lost, Exit: &plane.Exit{}}
+	if was.Status.Ending() {
+		s.LastStatus, s.Termination = was.LastStatus, was.Termination
+	}
+	return s
 }
 
 // release frees the key of a backend that has ended, and forgets what its
@@ -197,11 +201,11 @@ func (c *Controller) gone(b store.Backend) {
 	if b.Static {
 		c.statics.remove(c.rings.of(b.Cluster).Static(b.ID))
 	}
-	r := c.routeOf(b, nil)
 	if b.State.Status != plane.Terminated { // b was read before its end
-		r.Status, r.Address = plane.Terminated, ""
-		r.Revision++
+		b.State = lostState(b.State)
+		b.Revision++
 	}
-	c.push(r)
+	c.push(c.routeOf(b, nil))
+	c.replaced.forget(b.ID)
 	c.hub.notify(topic(b.ID))
 }

@@ -21,6 +21,9 @@ type liveKey struct {
 	generation plane.Generation
 	cluster    plane.ClusterName
 	app        string
+	release    int64 // of the app; 0 = of no app
+	access     plane.Access
+	ports      map[string]int // further ones
 	subdomain  string
 	static     bool
 	policy     plane.Policy

@@ -124,7 +124,7 @@ func (c *Controller) ServeProxy(ctx context.Context, conn *wire.Conn, cluster pl
 	}
 	err = conn.Write(hctx, wire.ProxyWelcome{
 		Controller: c.cfg.Name, Version: c.cfg.Version, Store: epoch, Keys: keys.wire.Keys,
-		OldestKey: keys.wire.OldestKey, StaticKey: keys.wire.StaticKey, Dev: c.cfg.Dev,
+		OldestKey: keys.wire.OldestKey, StaticKey: keys.wire.StaticKey, Dev: c.cfg.Dev, Reload: c.cfg.Reload,
 	})
 	if err != nil {
 		conn.Close("welcome not taken")

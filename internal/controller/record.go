@@ -69,6 +69,11 @@ func (c *Controller) enter(tx store.Tx, b store.Backend, s plane.State, at time.
 	if err != nil || !recorded {
 		return err
 	}
+	if b.Volume != "" && !reachedStart(b.State) && reachedStart(s) {
+		if err := tx.MakeVolume(b.Volume); err != nil {
+			return err
+		}
+	}
 	event := store.Event{Actor: "node " + string(b.Drone), Key: b.Key, Backend: b.ID, Generation: b.Generation, Node: b.Drone}
 	switch s.Status {
 	case plane.Ready:
@@ -95,6 +100,15 @@ func (c *Controller) enter(tx store.Tx, b store.Backend, s plane.State, at time.
 	}
 	out.now[b.ID], out.routes[b.ID] = now, route
 	return nil
+}
+
+// reachedStart reports whether the backend's program may have run.
+func reachedStart(s plane.State) bool {
+	last := s.Status
+	if last.Ending() {
+		last = s.LastStatus
+	}
+	return last.Order() >= plane.Starting.Order()
 }
 
 // countEnd keeps the key's crash count.

@@ -27,13 +27,28 @@ func (c *Controller) routeOf(b store.Backend, revoked map[string]int64) plane.Ro
 		Revoked:    revoked,
 		Revision:   b.Revision,
 	}
-	if b.State.Status == plane.Ready {
-		r.Address = b.State.Address
+	r.App, r.Access, r.Host = b.App, c.accessOf(b.Spec), b.Spec.Host
+	switch b.State.Status {
+	case plane.Ready:
+		r.Address, r.Ports = b.State.Address, b.State.Ports
+	case plane.Terminated:
+		r.End = c.routeEnd(b.ID, b.State)
 	}
 	if b.Static {
 		r.StaticHash = token.StaticHash(c.rings.of(b.Cluster).Static(b.ID))
 	}
 	return r
+}
+
+// routeEnd is what open pages are told of an end.
+func (c *Controller) routeEnd(id plane.BackendID, s plane.State) *plane.RouteEnd {
+	end := &plane.RouteEnd{
+		Message: endSentence(s), Early: s.LastStatus != "" && s.LastStatus.Order() < plane.Ready.Order(), Replaced: c.replaced.has(id),
+	}
+	if c.cfg.Dev && s.Exit != nil {
+		end.Output = s.Exit.Output
+	}
+	return end
 }
 
 // readRoute reads a backend and its route.

@@ -39,6 +39,6 @@ func (c *Controller) foretell(id plane.BackendID, g plane.Generation, state plan
 	if !ok || state.Status != plane.Ready || r.Generation != g {
 		return
 	}
-	r.Status, r.Address = plane.Ready, state.Address
+	r.Status, r.Address, r.Ports = plane.Ready, state.Address, state.Ports
 	c.push(r)
 }

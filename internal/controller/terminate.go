@@ -21,6 +21,17 @@ func (c *Controller) Terminate(ctx context.Context, a Actor, id plane.BackendID,
 	if err := a.May(VerbTerminate, b.Key.Namespace); err != nil {
 		return err
 	}
+	return c.askEnd(ctx, a, b, kind, endAsk{kind: eventTerminate, text: fmt.Sprintf("A %s end was asked for.", kind)})
+}
+
+// endAsk is how the log tells that an end was asked for.
+type endAsk struct{ kind, text string }
+
+const eventTerminate = "terminate"
+
+// askEnd queues a backend's end, unless it was asked for before.
+func (c *Controller) askEnd(ctx context.Context, a Actor, b store.Backend, kind plane.StopKind, why endAsk) error {
+	id := b.ID
 	m := wire.Terminate{
 		Action: newName(plane.PrefixAction), Backend: id, Policy: b.Policy, Kind: kind, Reason: plane.External,
 	}
@@ -45,8 +56,8 @@ func (c *Controller) Terminate(ctx context.Context, a Actor, id plane.BackendID,
 		}
 		queued = true
 		return tx.InsertEvent(store.Event{
-			Kind: "terminate", Actor: a.String(), Key: now.Key, Backend: id, Generation: now.Generation, Node: now.Drone,
-			RequestID: a.RequestID, Text: fmt.Sprintf("A %s end was asked for.", kind),
+			Kind: why.kind, Actor: a.String(), Key: now.Key, Backend: id, Generation: now.Generation, Node: now.Drone,
+			RequestID: a.RequestID, Text: why.text,
 		})
 	})
 	if errors.Is(err, store.ErrNotFound) {

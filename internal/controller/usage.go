@@ -38,6 +38,14 @@ func (u *usage) of(id plane.BackendID) wire.Usage {
 	return u.byID[id]
 }
 
+// data is the size of a backend's data directory, if it was told.
+func (u *usage) data(id plane.BackendID) (int64, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	x, ok := u.byID[id]
+	return x.Data, ok && x.Data > 0
+}
+
 // drop forgets a backend that has ended.
 func (u *usage) drop(id plane.BackendID) {
 	u.mu.Lock()

@@ -264,8 +264,8 @@ func TestLogs(t *testing.T) {
 }
 
 func TestKeyURLs(t *testing.T) {
-	app := &plane.App{Template: plane.Template{Command: []string{"/bin/true"}}}
-	p := newPlant(t, plantOptions{config: func(c *Config) { c.Unnamed, c.Dev = app, true }})
+	p := newPlant(t, plantOptions{config: devConfig})
+	p.apply("", plane.Template{Command: []string{"/bin/true"}})
 	p.drone("dr-1")
 	x := p.proxy("px-1")
 	if !x.welcome.Dev || len(x.welcome.Keys) != 1 || len(x.welcome.StaticKey) != 32 {

@@ -162,6 +162,13 @@ type BackendRows interface {
 	// LiveOn are the backends of a drone that are not terminated.
 	LiveOn(plane.NodeName) ([]Backend, error)
 	CountLive(plane.NodeName) (int, error)
+	// CountLiveIn counts those on the drones of a cluster, CountLiveOf those of
+	// an app: with a release from 1.
+	CountLiveIn(plane.ClusterName) (int, error)
+	CountLiveOf(app string) (int, error)
+	// Ended are the latest limit backends that terminated after that time,
+	// newest first.
+	Ended(after time.Time, limit int) ([]Backend, error)
 	// Revoke raises the backend's number, records it for user and returns it;
 	// ErrNotFound.
 	Revoke(id plane.BackendID, user string) (int64, error)

@@ -201,6 +201,25 @@ func (t *tx) CountLive(drone plane.NodeName) (int, error) {
 	return int(n), err
 }
 
+func (t *tx) CountLiveIn(cluster plane.ClusterName) (int, error) {
+	// In this order: drones are few, rows of load stay for drones that were removed.
+	return t.count(`SELECT coalesce(sum(load.live), 0) FROM drone CROSS JOIN load ON load.drone = drone.name WHERE drone.cluster = ?`, cluster)
+}
+
+func (t *tx) CountLiveOf(app string) (int, error) {
+	return t.count(`SELECT count(*) FROM backend WHERE app = ? AND release > 0 AND ended_at = 0`, app)
+}
+
+func (t *tx) count(query string, args ...any) (int, error) {
+	n := 0
+	err := t.get(query, func(r *row) { n = int(r.number()) }, args...)
+	return n, err
+}
+
+func (t *tx) Ended(after time.Time, limit int) ([]store.Backend, error) {
+	return t.backends(`WHERE ended_at > 0 AND ended_at > ? ORDER BY ended_at DESC, seq DESC LIMIT ?`, after, few(limit, 1000))
+}
+
 func (t *tx) Revoke(id plane.BackendID, user string) (int64, error) {
 	var seq, number int64
 	err := t.returning(`UPDATE backend SET revocation = revocation + 1, revision = revision + 1 WHERE id = ? RETURNING seq, revocation`,

@@ -39,3 +39,4 @@ CREATE TABLE volume (
 ) WITHOUT ROWID;
 
 CREATE INDEX backend_of_app ON backend (app, release);
+CREATE INDEX backend_live_of ON backend (app, release) WHERE ended_at = 0;

@@ -1,0 +1,101 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"plane"
+	"plane/internal/store"
+)
+
+// replacements are backends whose end was asked for because their app changed.
+// It is a hint for open pages, which then load themselves again.
+type replacements struct {
+	mu  sync.Mutex // guards ids
+	ids map[plane.BackendID]struct{}
+}
+
+func (r *replacements) add(id plane.BackendID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ids[id] = struct{}{}
+}
+
+func (r *replacements) has(id plane.BackendID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.ids[id]
+	return ok
+}
+
+func (r *replacements) forget(id plane.BackendID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.ids, id)
+}
+
+// Replace ends the live backends of an app softly, so that the next request for
+// each key starts the current release, and says how many.
+func (c *Controller) Replace(ctx context.Context, a Actor, app string) (int, error) {
+	keys, err := c.replace(ctx, a, app, func(store.Backend, *appNow) bool { return true })
+	return len(keys), err
+}
+
+// ReplaceOld is Replace for those of other releases than the current one. It
+// gives their keys.
+func (c *Controller) ReplaceOld(ctx context.Context, a Actor, app string) ([]plane.Key, error) {
+	return c.replace(ctx, a, app, func(b store.Backend, now *appNow) bool { return b.Release != now.release })
+}
+
+func (c *Controller) replace(ctx context.Context, a Actor, app string, old func(store.Backend, *appNow) bool) ([]plane.Key, error) {
+	if err := a.May(VerbApp, app); err != nil {
+		return nil, err
+	}
+	now, err := c.appOf(ctx, app)
+	if err != nil {
+		return nil, c.appMissing(ctx, a, app, err)
+	}
+	live, err := c.liveOf(ctx, app)
+	if err != nil {
+		return nil, fmt.Errorf("list backends of app %q: %w", app, err)
+	}
+	var keys []plane.Key
+	for _, b := range live {
+		if b.State.Status.Ending() || !old(b, now) {
+			continue
+		}
+		c.replaced.add(b.ID)
+		why := endAsk{kind: eventReplace, text: fmt.Sprintf("%s changed (now release %d).", sentenceCase(calledApp(app)), now.release)}
+		if err := c.askEnd(ctx, a, b, plane.Soft, why); err != nil && !plane.IsKind(err, plane.NotFound) {
+			return keys, err
+		}
+		keys = append(keys, b.Key)
+	}
+	return keys, nil
+}
+
+// liveOf are the live backends of an app, of whatever release.
+func (c *Controller) liveOf(ctx context.Context, app string) ([]store.Backend, error) {
+	var all []store.Backend
+	f := store.Filter{App: &app, Live: true, Limit: pageLimit}
+	for {
+		var page []store.Backend
+		err := c.store.View(ctx, func(tx store.Tx) (err error) {
+			page, err = tx.Backends(f)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range page {
+			if b.Release > 0 { // else it is of no app
+				all = append(all, b)
+			}
+			f.After = b.ID
+		}
+		if len(page) < pageLimit {
+			return all, nil
+		}
+	}
+}
