@@ -7,8 +7,8 @@ PLATFORMS   := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 TESTFLAGS   ?= -race -shuffle=on -count=1 -timeout=9m
 RUN         ?= .
 
-# Some tests need a browser, those of the docs curl.
-DEBIAN := $(if $(shell command -v chromium),,chromium) $(if $(shell command -v curl),,curl)
+# Some tests need a browser, those of the docs curl, those of the examples what they run.
+DEBIAN := $(if $(shell command -v jupyter-notebook),,jupyter-notebook) $(if $(shell command -v python3),,python3) $(if $(shell command -v chromium),,chromium) $(if $(shell command -v curl),,curl)
 
 # All but the race detector does without C, so that little is compiled twice.
 export CGO_ENABLED := 0
@@ -24,7 +24,7 @@ test: test-needs ## every test; RUN=Name for some
 
 # What is missing and can't be installed is told; the tests that need it skip
 # themselves, or fail where CI is set.
-test-needs: js/node_modules/.package-lock.json
+test-needs: js/node_modules/.package-lock.json examples/node-ws/node_modules/.package-lock.json
 ifneq ($(strip $(DEBIAN)),)
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		log=$$(mktemp); \
@@ -34,9 +34,9 @@ ifneq ($(strip $(DEBIAN)),)
 endif
 
 # What the tests of JavaScript and of the pages use, pinned by js/package-lock.json.
-js/node_modules/.package-lock.json: js/package-lock.json js/.npmrc
+%/node_modules/.package-lock.json: %/package-lock.json %/.npmrc
 	if command -v npm >/dev/null; then \
-		log=$$(mktemp); npm ci --prefix js >"$$log" 2>&1 && touch $@ || cat "$$log" >&2; rm -f "$$log"; \
+		log=$$(mktemp); npm ci --prefix $* >"$$log" 2>&1 && touch $@ || cat "$$log" >&2; rm -f "$$log"; \
 	else echo "make test: Node 20 or newer with npm is missing; tests that need it are skipped" >&2; fi
 
 js: js/node_modules/.package-lock.json ## js/dist: the package plane-client, type-checked, with checksums and its tarball

@@ -20,6 +20,10 @@ type Connected struct {
 	URL        string `json:"url"`
 	Kind       string `json:"kind"`
 	Message    string `json:"message"`
+	URLs       struct {
+		Token string `json:"token"`
+		Key   string `json:"key"`
+	} `json:"urls"`
 }
 
 var apiClient = &http.Client{Timeout: 90 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
@@ -82,4 +86,25 @@ func alive(pid int) bool {
 	}
 	_, rest, _ := strings.Cut(string(b), ") ")
 	return !strings.HasPrefix(rest, "Z")
+}
+
+// marked are the processes that carry a backend's id in their environment.
+func marked(t TB, id string) []int {
+	t.Helper()
+	var pids []int
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range procs {
+		b, err := os.ReadFile(p + "/environ")
+		if err != nil || !strings.Contains("\x00"+string(b), "\x00SESSION_BACKEND_ID="+id+"\x00") {
+			continue
+		}
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(p), "%d", &pid); err == nil && alive(pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }

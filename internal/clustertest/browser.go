@@ -58,11 +58,7 @@ type devtoolsMessage struct {
 func StartBrowser(t Skipper, flags ...string) *Browser {
 	t.Helper()
 	if _, err := os.Stat(Chromium); err != nil {
-		const missing = "no Chromium; `make test` installs it"
-		if os.Getenv("CI") != "" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
+		Missing(t, "Chromium")
 	}
 	args := append([]string{
 		"--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -147,27 +147,6 @@ func TestTrap49_BackendsOfAKilledDevDieAtTheirDeadlineWithoutHelp(t *testing.T) 
 	})
 }
 
-// marked are the processes that carry a backend's id in their environment.
-func marked(t *testing.T, id string) []int {
-	t.Helper()
-	var pids []int
-	procs, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range procs {
-		b, err := os.ReadFile(p + "/environ")
-		if err != nil || !strings.Contains("\x00"+string(b), "\x00SESSION_BACKEND_ID="+id+"\x00") {
-			continue
-		}
-		var pid int
-		if _, err := fmt.Sscanf(filepath.Base(p), "%d", &pid); err == nil && alive(pid) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
 func TestSignalsEndDevAndItsBackends(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {

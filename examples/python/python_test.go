@@ -1,0 +1,42 @@
+// Package python tests that Python's web server runs under Plane as it is.
+package python
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"plane/internal/clustertest"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	clustertest.Cleanup()
+	os.Exit(code)
+}
+
+func TestAnUnmodifiedPythonServerServesEachKeyByItself(t *testing.T) {
+	clustertest.Program(t, "python3")
+	d := clustertest.StartDevFile(t, "plane.yaml")
+	for _, key := range []string{"docs", "notes"} {
+		if status, body := d.Get(key, "/"); status != http.StatusOK || !strings.Contains(body, "Files from Python") {
+			t.Errorf("%s: %d %s", key, status, body)
+		}
+	}
+	if status, _ := d.Get("docs", "/no-such-file"); status != http.StatusNotFound {
+		t.Errorf("what isn't there: %d", status)
+	}
+	docs, _ := d.Backend("docs")
+	notes, _ := d.Backend("notes")
+	if docs.BackendID == "" || docs.BackendID == notes.BackendID {
+		t.Errorf("not one process per key: %+v %+v", docs, notes)
+	}
+	d.KillBackend("docs")
+	if status, body := d.Get("docs", "/"); status != http.StatusOK {
+		t.Errorf("after a kill: %d %s", status, body)
+	}
+	if again, _ := d.Backend("docs"); again.Generation <= docs.Generation {
+		t.Errorf("generation %d, then %d", docs.Generation, again.Generation)
+	}
+}
