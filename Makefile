@@ -13,11 +13,17 @@ DEBIAN := $(if $(shell command -v jupyter-notebook),,jupyter-notebook) $(if $(sh
 # All but the race detector does without C, so that little is compiled twice.
 export CGO_ENABLED := 0
 
-.PHONY: build test check fmt soak bench clean test-needs js
+# No binary holds paths of the machine that built it; and as what is released,
+# what is tested and what is checked are built alike, each is compiled once.
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath)
+
+VERSION ?= $(shell sed -n 's/^[[:space:]]*version *= "\(.*\)"$$/\1/p' cmd/plane/version.go)
+
+.PHONY: build test check fmt soak bench dist clean test-needs js
 .SILENT:
 
 build: ## bin/plane, bin/echo and bin/whiteboard, static
-	go build -trimpath -o bin/ ./cmd/plane ./examples/echo ./examples/whiteboard/cmd/whiteboard
+	go build -o bin/ ./cmd/plane ./examples/echo ./examples/whiteboard/cmd/whiteboard
 
 test: test-needs ## every test; RUN=Name for some
 	CGO_ENABLED=1 go test $(TESTFLAGS) -run '$(RUN)' ./...
@@ -64,8 +70,11 @@ soak: ## long runs: chaos, lease simulation, fuzzing
 bench: ## side by side with raw fork/exec; writes bench/RESULTS.md
 	go run ./bench -write
 
+dist: ## dist/: static binaries of four platforms, checksums, install script, the image's context
+	go run ./packaging/pack -version '$(VERSION)' -out dist $(PLATFORMS)
+
 clean:
-	rm -rf bin .data js/dist
+	rm -rf bin dist .data js/dist
 
 # Pinned; the stamp is what asks for a new one when the version changes.
 bin/gofumpt: Makefile

@@ -92,7 +92,7 @@ func follow(t *testing.T, path string, run []block) {
 		t.Fatal(err)
 	}
 	r.env = append(os.Environ(), "HOME="+r.dir, "XDG_STATE_HOME="+r.dir+"/state", "XDG_RUNTIME_DIR=",
-		"XDG_CONFIG_HOME="+r.dir+"/config", "GOFLAGS=-buildvcs=false", "CGO_ENABLED=0")
+		"XDG_CONFIG_HOME="+r.dir+"/config", "GOFLAGS="+os.Getenv("GOFLAGS")+" -buildvcs=false", "CGO_ENABLED=0")
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
 		v, err := exec.Command("go", "env", name).Output()
 		if err != nil {

@@ -15,6 +15,7 @@ var (
 	hash    = "" // eight digits that stand for the commit
 	commit  = ""
 	date    = "" // of the commit, RFC 3339
+	changed = "" // "true" = with changes that weren't committed
 )
 
 const unknownHash = "unknown"
@@ -34,7 +35,7 @@ type build struct {
 // repository that it built from.
 func thisBuild() build {
 	b := build{
-		Version: version, Hash: hash, Commit: commit, Date: date,
+		Version: version, Hash: hash, Commit: commit, Date: date, Changed: changed == "true",
 		Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH,
 	}
 	if info, ok := debug.ReadBuildInfo(); ok && b.Commit == "" {
