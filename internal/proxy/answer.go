@@ -13,14 +13,33 @@ type answer struct {
 	location   string
 	retryAfter int    // seconds, or 0
 	text       string // a sentence for people, or ""
+	output     string // a program's last lines
+	kind       plane.Kind
+	early      bool      // a backend ended before it was ready
+	show       *progress // what a waiting page says
+	page       bool      // it is for a person, who gets a page
+	html       *document
+	fields     []field // further ones
 	cors       bool
 	backend    plane.BackendID // "" = no backend was found or host refused
 	noStore    bool
 }
 
+// body is what follows the head, and its type.
+func (a answer) body() (text, kind string) {
+	switch {
+	case a.html != nil:
+		return a.html.text, "text/html; charset=utf-8"
+	case a.output != "":
+		return a.text + "\n" + a.output, "text/plain; charset=utf-8"
+	}
+	return a.text, "text/plain; charset=utf-8"
+}
+
 // response makes its head and body.
 func (a answer) response(server string) (*response, string) {
-	r := &response{status: a.status, reason: reasonOf(a.status), length: int64(len(a.text))}
+	text, kind := a.body()
+	r := &response{status: a.status, reason: reasonOf(a.status), length: int64(len(text))}
 	add := func(name, value string) { r.fields = append(r.fields, field{name, value}) }
 	if a.location != "" {
 		add("location", a.location)
@@ -28,15 +47,35 @@ func (a answer) response(server string) (*response, string) {
 	if a.retryAfter > 0 {
 		add("retry-after", strconv.Itoa(a.retryAfter))
 	}
-	if a.text != "" {
-		add("content-type", "text/plain; charset=utf-8")
+	if a.status == 401 {
+		add("www-authenticate", "Plane")
+	}
+	if text != "" && !hasField(a.fields, "content-type") {
+		add("content-type", kind)
+	}
+	if text != "" {
 		add("x-content-type-options", "nosniff")
+	}
+	if a.html != nil {
+		add("content-security-policy", a.html.policy)
+		add("referrer-policy", "no-referrer")
+		add("vary", "accept, sec-fetch-dest")
 	}
 	if a.noStore {
 		add("cache-control", "no-store")
 	}
+	r.fields = append(r.fields, a.fields...)
 	r.fields = appendOwn(r.fields, server, a.backend, a.cors)
-	return r, a.text
+	return r, text
+}
+
+func hasField(fields []field, name string) bool {
+	for _, f := range fields {
+		if strings.EqualFold(f.name, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // appendOwn adds the fields that Plane puts on a response.
@@ -91,7 +130,7 @@ func statusOf(kind plane.Kind) int {
 		return 409
 	case plane.UnsupportedExecutable:
 		return 422
-	case plane.CrashLoop, plane.Unavailable, plane.NoDroneAvailable, plane.KeyHeldUnhealthy, plane.StartFailed, plane.LimitExceeded:
+	case plane.CrashLoop, plane.Unavailable, plane.NoDroneAvailable, plane.KeyHeldUnhealthy, plane.StartFailed, plane.LimitExceeded, plane.DataUnavailable:
 		return 503
 	}
 	return 500

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/rand"
 	"sync"
 	"time"
 
@@ -24,10 +25,18 @@ type ref struct {
 	name string
 }
 
+// question is what is asked: about a ref and, of a key URL, for whom.
+type question struct {
+	ref     ref
+	visitor visitor // of refKey
+	noStart bool    // of refKey: only whether something runs
+}
+
 // ask is a question to a controller and those who wait for its answer. It
 // outlives connections: a new one asks again.
 type ask struct {
-	ref     ref
+	question
+	request string // its id in logs
 	id      int64
 	seq     int64 // of the table, when it was sent
 	waiters int
@@ -40,26 +49,29 @@ type ask struct {
 
 // asks are the open questions.
 type asks struct {
-	mu    sync.Mutex // guards the fields below
-	last  int64
-	byID  map[int64]*ask
-	byRef map[ref]*ask
+	mu     sync.Mutex // guards the fields below
+	last   int64
+	byID   map[int64]*ask
+	byWhat map[question]*ask
 }
 
 func newAsks() *asks {
-	return &asks{byID: map[int64]*ask{}, byRef: map[ref]*ask{}}
+	return &asks{byID: map[int64]*ask{}, byWhat: map[question]*ask{}}
 }
 
-// join gives the open question for r; begun tells whether it is a new one,
+// join gives the open question for what; begun tells whether it is a new one,
 // whose message the caller has to send.
-func (q *asks) join(r ref, seq int64, cluster plane.ClusterName) (a *ask, begun wire.Message) {
+func (q *asks) join(what question, seq int64, cluster plane.ClusterName) (a *ask, begun wire.Message) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	a = q.byRef[r]
+	a = q.byWhat[what]
 	if a == nil {
 		q.last++
-		a = &ask{ref: r, id: q.last, seq: seq, done: make(chan struct{})}
-		q.byRef[r], q.byID[a.id] = a, a
+		a = &ask{question: what, id: q.last, seq: seq, done: make(chan struct{})}
+		if what.ref.kind == refKey {
+			a.request = plane.RandomName(rand.Reader, plane.NoPrefix)
+		}
+		q.byWhat[what], q.byID[a.id] = a, a
 		begun = a.message(cluster)
 	}
 	a.waiters++
@@ -78,7 +90,7 @@ func (q *asks) leave(a *ask) {
 
 func (q *asks) removeLocked(a *ask) {
 	delete(q.byID, a.id)
-	delete(q.byRef, a.ref)
+	delete(q.byWhat, a.question)
 }
 
 // take gives the question that an answer is for, once, or nil.
@@ -98,8 +110,8 @@ func (q *asks) renew(seq int64, cluster plane.ClusterName) []wire.Message {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	clear(q.byID)
-	routes, keys := make([]wire.Message, 0, len(q.byRef)), []wire.Message(nil)
-	for _, a := range q.byRef {
+	routes, keys := make([]wire.Message, 0, len(q.byWhat)), []wire.Message(nil)
+	for _, a := range q.byWhat {
 		q.last++
 		a.id, a.seq = q.last, seq
 		q.byID[a.id] = a
@@ -115,7 +127,7 @@ func (q *asks) renew(seq int64, cluster plane.ClusterName) []wire.Message {
 func (q *asks) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.byRef)
+	return len(q.byWhat)
 }
 
 // message is the question as it is sent.
@@ -126,13 +138,16 @@ func (a *ask) message(cluster plane.ClusterName) wire.Message {
 	case refStatic:
 		return wire.RouteAsk{ID: a.id, StaticHash: a.ref.name}
 	}
-	return wire.KeyAsk{ID: a.id, Cluster: cluster, App: a.ref.app, Name: a.ref.name}
+	return wire.KeyAsk{
+		ID: a.id, Cluster: cluster, App: a.ref.app, Name: a.ref.name,
+		Visitor: a.visitor.message(), NoStart: a.noStart, RequestID: a.request,
+	}
 }
 
 // ask puts a question to a controller and waits for the answer, over
 // reconnections, but no longer than limit. errNoAnswer is the answer's absence.
-func (p *Proxy) ask(ctx context.Context, r ref, limit time.Duration) (*backend, *wire.Error, error) {
-	a, begun := p.asks.join(r, p.table.current(), p.cfg.Cluster)
+func (p *Proxy) ask(ctx context.Context, what question, limit time.Duration) (*backend, *wire.Error, error) {
+	a, begun := p.asks.join(what, p.table.current(), p.cfg.Cluster)
 	defer p.asks.leave(a)
 	if begun != nil {
 		p.session.send(begun)

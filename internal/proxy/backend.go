@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"maps"
 	"sync"
 
 	"plane"
@@ -26,6 +27,8 @@ const (
 	holdOn            // not yet: wait for a change
 	isGone            // ended or ending, superseded or revoked
 	forgotten         // ask the table again
+	noPort            // the backend has no further port of that name
+	uninvited         // who comes by a key URL must be vouched for
 )
 
 // backend is what the proxy knows of one backend, and what it has open to it.
@@ -36,12 +39,14 @@ type backend struct {
 
 	mu        sync.Mutex // guards the fields below
 	route     *plane.Route
-	seq       int64         // of the news that route came with
-	gone      error         // why it takes nothing any more, for ever
-	forgotten bool          // the table no longer holds this one
-	quiesced  bool          // the controller is about to stop it for being idle
-	changed   chan struct{} // closed at the next change; nil while nobody waits
+	seq       int64           // of the news that route came with
+	gone      error           // why it takes nothing any more, for ever
+	last      *plane.RouteEnd // how it ended, if that was said
+	forgotten bool            // the table no longer holds this one
+	quiesced  bool            // the controller is about to stop it for being idle
+	changed   chan struct{}   // closed at the next change; nil while nobody waits
 	waiters   int
+	vouched   map[visitor]struct{} // whom a controller let in with the cookie of an earlier backend
 	plain     int
 	upgraded  int
 	opened    int64 // ever, from base on
@@ -64,12 +69,20 @@ func (b *backend) admit(x *exchange, claims *plane.Claims) verdict {
 		return holdOn
 	case b.route.Status.Ending():
 		return isGone
-	case claims != nil && !b.route.Allows(*claims):
+	case x.ticket.ref.kind == refKey && !b.invitedLocked(claims):
+		return uninvited
+	case claims != nil && !allows(b.route, claims):
 		return isGone
 	case b.route.Status != plane.Ready || b.route.Address == "" || b.quiesced:
 		return holdOn
 	}
-	x.backend, x.claims, x.address = b, claims, b.route.Address
+	address := b.route.Address
+	if claims != nil && claims.Port != "" {
+		if address = b.route.Ports[claims.Port]; address == "" {
+			return noPort
+		}
+	}
+	x.backend, x.claims, x.address, x.route = b, claims, address, b.route
 	x.prev, x.next = nil, b.first
 	if b.first != nil {
 		b.first.prev = x
@@ -205,10 +218,10 @@ func (b *backend) take(r *plane.Route, seq int64) {
 	if b.route != nil && r.Status.Order() < b.route.Status.Order() {
 		// News of a state that was left since: what it says beside that counts.
 		later := *r
-		later.Status, later.Address = b.route.Status, b.route.Address
+		later.Status, later.Address, later.Ports = b.route.Status, b.route.Address, b.route.Ports
 		r = &later
 	}
-	if b.route != nil && b.route.Address != r.Address {
+	if b.route != nil && (b.route.Address != r.Address || !maps.Equal(b.route.Ports, r.Ports)) {
 		b.dropIdleLocked()
 	}
 	b.route, b.seq = r, seq
@@ -217,21 +230,22 @@ func (b *backend) take(r *plane.Route, seq int64) {
 		b.quiesced = false
 	}
 	for x := b.first; x != nil; x = x.next {
-		if x.claims != nil && !r.Allows(*x.claims) {
+		if x.claims != nil && !allows(r, x.claims) {
 			x.abort(errRevoked)
 		}
 	}
 	b.wakeLocked()
 }
 
-// end withdraws the backend: when it returns, nothing more is sent to it.
-func (b *backend) end(why error) {
+// end withdraws the backend: when it returns, nothing more is sent to it. last
+// says how it ended, if that is known.
+func (b *backend) end(why error, last *plane.RouteEnd) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.gone != nil {
 		return
 	}
-	b.gone = why
+	b.gone, b.last = why, last
 	for x := b.first; x != nil; x = x.next {
 		x.abort(why)
 	}
@@ -247,6 +261,7 @@ func (b *backend) forget() bool {
 		return false
 	}
 	b.forgotten = true
+	b.wakeLocked()
 	b.uses.forget(b.opened)
 	b.dropIdleLocked()
 	return true

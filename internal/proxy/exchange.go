@@ -19,6 +19,7 @@ type exchange struct {
 	req    *request
 	body   bodyReader
 	host   string // normal form of req.host
+	way    way
 	peer   string
 	scheme string
 	ticket ticket
@@ -34,6 +35,7 @@ type exchange struct {
 	backend    *backend
 	claims     *plane.Claims
 	address    string
+	route      *plane.Route // as it was when the exchange was counted in
 	prev, next *exchange
 	upgraded   bool
 
@@ -134,8 +136,10 @@ func (x *exchange) serve(ctx context.Context) bool {
 	switch t.meaning {
 	case meansNothing:
 		return x.say(answer{status: t.status})
-	case meansReserved:
-		return x.say(answer{status: 404})
+	case meansPing:
+		return x.say(answer{status: 204, noStore: true})
+	case meansOwn:
+		return x.own(ctx, t)
 	case meansReady:
 		if !x.p.Ready() {
 			return x.say(answer{status: 503})
@@ -145,10 +149,17 @@ func (x *exchange) serve(ctx context.Context) bool {
 		if x.p.cfg.RootRedirect != "" {
 			return x.say(answer{status: 301, location: x.p.cfg.RootRedirect})
 		}
+		if x.p.session.dev.Load() && r.wantsPage() {
+			return x.startPage()
+		}
 		return x.say(answer{status: 400})
 	case meansKey:
 		if crossSite(r) {
 			return x.say(answer{status: 403})
+		}
+		if t.prefix != "" && t.prefix == r.path && r.wantsPage() {
+			// Or the page's relative links would miss the key.
+			return x.say(answer{status: 307, location: r.path + "/" + r.query, noStore: true})
 		}
 	}
 	return x.carry(ctx, t)
@@ -162,7 +173,7 @@ func (x *exchange) opens(segment string) bool {
 // carry takes the request to a backend and the response back. On a key URL whose
 // backend ends before it answers, the next one may be tried.
 func (x *exchange) carry(ctx context.Context, t target) bool {
-	cors := t.meaning == meansToken
+	cors, page := t.meaning == meansToken, t.meaning == meansKey && x.req.wantsPage()
 	for tries := 0; ; tries++ {
 		tk, refused := x.ticketFor(ctx, t)
 		if refused == nil {
@@ -170,11 +181,11 @@ func (x *exchange) carry(ctx context.Context, t target) bool {
 		}
 		if refused != nil {
 			a := *refused
-			a.cors = cors
+			a.cors, a.page = cors, page
 			return x.say(a)
 		}
 		b := x.backend
-		keep, failed := x.forward(ctx, tk, t, cors)
+		keep, failed := x.forward(ctx, tk, &t, cors)
 		if x.handed {
 			return false
 		}
@@ -184,13 +195,20 @@ func (x *exchange) carry(ctx context.Context, t target) bool {
 		}
 		a := x.explain(ctx, b, failed)
 		b.release(x)
+		if errors.Is(x.why(), errRevoked) && t.meaning == meansKey {
+			a = unauthorized
+		}
 		if a.status == 410 && t.meaning == meansKey && !x.sent && tries < 2 && x.forget() {
 			continue
 		}
 		if a.backend = b.id; t.meaning == meansKey && a.status == 410 {
-			a.status, a.retryAfter = 503, 1
+			a.status, a.retryAfter, a.noStore = 503, 1, true
+			if page {
+				g := progressOf(nil)
+				a.show = &g
+			}
 		}
-		a.cors = cors
+		a.cors, a.page = cors, page
 		return x.say(a)
 	}
 }
@@ -213,7 +231,7 @@ func (x *exchange) explain(ctx context.Context, b *backend, err error) answer {
 	}
 	var malformed *backendError
 	if errors.As(err, &malformed) {
-		x.p.log.Warn("a backend's response was refused", "backend", b.id, "error", err)
+		x.p.log.Warn("a backend's response was refused", "backend", b.id, "generation", x.route.Generation, "error", err)
 		return answer{status: malformed.status}
 	}
 	wait, done := x.slow(ctx)
@@ -225,7 +243,7 @@ func (x *exchange) explain(ctx context.Context, b *backend, err error) answer {
 	if ended {
 		return gone
 	}
-	x.p.log.Warn("can't reach a backend", "backend", b.id, "error", err)
+	x.p.log.Warn("can't reach a backend", "backend", b.id, "generation", x.route.Generation, "error", err)
 	return answer{status: 502}
 }
 
@@ -246,6 +264,9 @@ func (x *exchange) say(a answer) bool {
 		return false
 	}
 	x.client.skip()
+	if a.status >= 400 && a.html == nil && (a.page || x.req.navigates()) {
+		a.html = x.pageOf(a)
+	}
 	r, text := a.response(x.p.server)
 	r.declared = r.length
 	if err := x.client.begin(r); err != nil {

@@ -25,10 +25,14 @@ func (e *backendError) Error() string { return e.why }
 
 // forward sends the request and relays the response. failed is not nil if no
 // byte of a response has reached the client.
-func (x *exchange) forward(ctx context.Context, tk *ticket, t target, cors bool) (keep bool, failed error) {
+func (x *exchange) forward(ctx context.Context, tk *ticket, t *target, cors bool) (keep bool, failed error) {
 	b, r := x.backend, x.req
+	x.way = wayTo(r, t, x.route, x.address)
+	if x.way.key && x.p.session.reload.Load() && r.navigatesByGet() {
+		x.way.uncoded, x.way.changes = true, true
+	}
 	x.head = appendRequest(x.head[:0], r, onward{
-		path: t.path, peer: x.peer, scheme: x.scheme, backend: b.id, who: tk.who,
+		path: t.path, peer: x.peer, scheme: x.scheme, backend: b.id, who: tk.who, way: &x.way,
 	})
 	repeatable := r.length == 0 && r.idempotent() && r.change == ""
 	u := b.takeIdle(x.address, !repeatable)
@@ -184,21 +188,28 @@ func (x *exchange) relay(u *upstream, cors bool) (keep bool, failed error) {
 	}
 	fields := r.fields[:0]
 	for _, f := range r.fields {
-		if !dropped(f.name, r.status) {
-			fields = append(fields, f)
+		if dropped(f.name, r.status) {
+			continue
 		}
+		if x.way.answers(f.name) {
+			if f.value = x.way.answered(f); f.value == "" {
+				continue
+			}
+		}
+		fields = append(fields, f)
 	}
+	tail := x.tail()
 	r.fields = appendOwn(fields, x.p.server, b.id, cors && !r.cors && r.status != 101)
 	if r.status == 101 {
 		x.stopPump()
 		x.tunnel(u)
 		return false, nil
 	}
-	complete := x.relayBody(u)
+	complete := x.relayBody(u, tail)
 	sent := x.stopPump()
 	live := x.detach()
 	if complete && sent && live && !r.close && u.src.buffered() == 0 {
-		b.putIdle(u, x.address, time.Now())
+		b.putIdle(u, time.Now())
 	} else {
 		_ = u.conn.Close()
 	}
@@ -210,8 +221,12 @@ func (x *exchange) relay(u *upstream, cors bool) (keep bool, failed error) {
 	return sent, nil
 }
 
-// relayBody passes head and body on. It reports whether that succeeded.
-func (x *exchange) relayBody(u *upstream) bool {
+// relayBody passes head and body on, and tail after a body. It reports whether
+// that succeeded.
+func (x *exchange) relayBody(u *upstream, tail string) bool {
+	if tail != "" && x.resp.declared >= 0 {
+		x.resp.declared += int64(len(tail))
+	}
 	if err := x.client.begin(&x.resp); err != nil {
 		return false
 	}
@@ -227,6 +242,9 @@ func (x *exchange) relayBody(u *upstream) bool {
 		if err != nil {
 			return false
 		}
+	}
+	if tail != "" && x.client.write([]byte(tail)) != nil {
+		return false
 	}
 	return x.client.end(x.answer.trailers) == nil
 }

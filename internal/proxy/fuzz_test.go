@@ -27,6 +27,10 @@ func FuzzTarget(f *testing.F) {
 			if got.status < 400 {
 				t.Fatalf("refused with %d", got.status)
 			}
+		case meansOwn:
+			if got.path != "" && got.path[0] != '/' {
+				t.Fatalf("%q %q: own path %+v", host, path, got)
+			}
 		case meansKey:
 			if (plane.Key{Name: got.name, Namespace: got.app}).Check() != nil || got.name == "" || got.path == "" || got.path[0] != '/' {
 				t.Fatalf("%q %q: key %+v", host, path, got)
@@ -62,7 +66,7 @@ func FuzzRequest(f *testing.F) {
 		if end == 0 || parseRequest(text[:end], &r) != 0 {
 			return
 		}
-		head := appendRequest(nil, &r, onward{path: r.path, peer: "p", scheme: "http", backend: "b"})
+		head := appendRequest(nil, &r, onward{path: r.path, peer: "p", scheme: "http", backend: "b", way: &way{}})
 		theirs, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
 		if err != nil {
 			return // they are stricter about targets: a refusal harms nobody

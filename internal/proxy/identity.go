@@ -108,6 +108,7 @@ type onward struct {
 	scheme  string
 	backend plane.BackendID
 	who     []byte // fields made by identity
+	way     *way
 }
 
 // appendRequest writes the head of the request for the backend.
@@ -121,8 +122,13 @@ func appendRequest(b []byte, r *request, o onward) []byte {
 		if perHop(f.name) || reserved(f.name) || !r.expect && strings.EqualFold(f.name, "Expect") {
 			continue
 		}
+		if o.way.changes && o.way.changed(f.name) {
+			b = o.way.appendChanged(b, f)
+			continue
+		}
 		b = appendField(b, f.name, f.value)
 	}
+	b = o.way.appendOwn(b)
 	switch {
 	case r.change != "":
 		b = append(b, "Connection: Upgrade\r\n"...)

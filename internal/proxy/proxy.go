@@ -67,16 +67,21 @@ type Config struct {
 
 // Proxy forwards end users' requests to the backends of one cluster.
 type Proxy struct {
-	cfg     Config
-	names   hostNames
-	server  string // value of the field of that name
-	log     *slog.Logger
-	uses    uses
-	table   *table
-	asks    *asks
-	session *session
-	leaving atomic.Bool
-	tunnels sync.WaitGroup
+	cfg       Config
+	names     hostNames
+	server    string // value of the field of that name
+	log       *slog.Logger
+	uses      uses
+	table     *table
+	asks      *asks
+	session   *session
+	wakings   wakings
+	bells     bells
+	overviews overviews
+	streams   atomic.Int64  // of /_plane/status, open
+	leave     chan struct{} // closed when the proxy leaves
+	leaving   atomic.Bool
+	tunnels   sync.WaitGroup
 
 	mu    sync.Mutex // guards the field below
 	conns map[*conn]struct{}
@@ -103,13 +108,17 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	cfg.Timeouts = cfg.Timeouts.withDefaults()
 	p := &Proxy{
-		cfg:    cfg,
-		names:  newHostNames(cfg.Cluster, cfg.Hosts),
-		server: "Plane/" + cfg.Version + "-" + cfg.Hash,
-		log:    cfg.Log,
-		uses:   uses{wake: make(chan struct{}, 1)},
-		asks:   newAsks(),
-		conns:  map[*conn]struct{}{},
+		cfg:       cfg,
+		names:     newHostNames(cfg.Cluster, cfg.Hosts),
+		server:    "Plane/" + cfg.Version + "-" + cfg.Hash,
+		log:       cfg.Log,
+		uses:      uses{wake: make(chan struct{}, 1)},
+		asks:      newAsks(),
+		leave:     make(chan struct{}),
+		wakings:   wakings{all: map[question]*waking{}},
+		bells:     bells{all: map[ref]*bell{}},
+		overviews: overviews{open: map[int64]chan wire.Overview{}},
+		conns:     map[*conn]struct{}{},
 	}
 	p.table = newTable(&p.uses)
 	p.session = &session{p: p, instance: plane.RandomName(rand.Reader, plane.NoPrefix)}
@@ -149,17 +158,19 @@ func (p *Proxy) Run(ctx context.Context, ln net.Listener) error {
 		_ = ln.Close()
 	}
 	p.leaving.Store(true)
+	close(p.leave)
 	p.drain(h2)
 	cut(errLeaving)
 	p.cutAll()
 	h2.close()
 	serve.Wait()
 	p.tunnels.Wait()
+	p.wakings.work.Wait()
 	p.session.send(wire.Goodbye{Reason: "proxy is leaving"})
 	p.session.leave()
 	hangUp()
 	talk.Wait()
-	p.table.each(func(b *backend) { b.end(errLeaving) })
+	p.table.each(func(b *backend) { b.end(errLeaving, nil) })
 	return err
 }
 
@@ -203,6 +214,7 @@ func (p *Proxy) sweep(ctx context.Context) {
 		case now := <-t.C:
 			p.eachConn(func(c *conn) { c.expire(now) })
 			p.table.each(func(b *backend) { b.dropOld(now) })
+			p.wakings.trim(now)
 		}
 	}
 }

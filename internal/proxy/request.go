@@ -24,7 +24,9 @@ type request struct {
 	fetchSite string
 	fetchMode string
 	fetchDest string
-	keepAlive bool // an HTTP/1.0 client asked for it
+	accept    string
+	cookie    string // a field of it that has Plane's own in it, as it seems; or ""
+	keepAlive bool   // an HTTP/1.0 client asked for it
 }
 
 // parseRequest reads a request's head. It gives the status to refuse it with, or 0.
@@ -110,6 +112,13 @@ func (r *request) readFields() int {
 					return 417
 				}
 				r.expect = true
+			} else if strings.EqualFold(f.name, "Accept") {
+				if r.accept != "" {
+					r.accept += ", "
+				}
+				r.accept += f.value
+			} else if strings.EqualFold(f.name, "Cookie") && strings.Contains(f.value, cookieName+"=") {
+				r.cookie = f.value
 			}
 		case 7:
 			if strings.EqualFold(f.name, "Upgrade") {
@@ -177,6 +186,41 @@ func (r *request) readFetch(f field) {
 	case strings.EqualFold(f.name, "Sec-Fetch-Dest"):
 		r.fetchDest = f.value
 	}
+}
+
+// wantsPage reports whether the client shows what it gets to a person: a GET
+// whose Accept names HTML.
+func (r *request) wantsPage() bool {
+	return r.method == http.MethodGet && r.change == "" && acceptsHTML(r.accept)
+}
+
+func acceptsHTML(accept string) bool {
+	if accept == "" {
+		return false
+	}
+	for item := range strings.SplitSeq(accept, ",") {
+		kind, params, _ := strings.Cut(item, ";")
+		if !strings.EqualFold(strings.Trim(kind, " \t"), "text/html") {
+			continue
+		}
+		q, weighed := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q=0")
+		return !weighed || strings.Trim(q, ".0") != ""
+	}
+	return false
+}
+
+// navigates reports whether a browser's window, and not a script, waits for the
+// answer: it says so, or it asks for HTML before anything else.
+func (r *request) navigates() bool {
+	if r.fetchDest != "" {
+		return strings.EqualFold(r.fetchDest, "document")
+	}
+	return len(r.accept) >= 9 && strings.EqualFold(r.accept[:9], "text/html")
+}
+
+// navigatesByGet reports whether the request is for a document of a window.
+func (r *request) navigatesByGet() bool {
+	return r.method == http.MethodGet && strings.EqualFold(r.fetchDest, "document")
 }
 
 // isHTTP2 reports whether an Upgrade field asks for HTTP/2, which would then be

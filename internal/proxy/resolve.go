@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"plane"
@@ -15,9 +14,10 @@ import (
 // and where it led. Connections mostly use one.
 type ticket struct {
 	token  string
-	ring   *token.Keyring // that opened it
+	cookie string         // the field that Plane's cookie is in, if any
+	ring   *token.Keyring // that opened token or cookie
 	ref    ref
-	claims *plane.Claims // nil for static tokens and key URLs
+	claims *plane.Claims // nil for static tokens, and on key URLs without a cookie
 	who    []byte        // fields that say who comes
 
 	backend *backend // where it led, or nil
@@ -33,13 +33,8 @@ var later = answer{status: 503, retryAfter: 1, noStore: true}
 // ticketFor gives the ticket of a target. An answer refuses it.
 func (x *exchange) ticketFor(ctx context.Context, t target) (*ticket, *answer) {
 	tk := &x.ticket
-	if t.meaning == meansKey {
-		r := ref{kind: refKey, app: t.app, name: t.name}
-		if tk.ref != r {
-			r.app, r.name = strings.Clone(r.app), strings.Clone(r.name) // not the request they came in
-			*tk = ticket{ref: r, who: identity{}.appendFields(nil, x.p.log)}
-		}
-		return tk, nil
+	if t.meaning == meansKey || t.meaning == meansOwn {
+		return x.keyTicket(ctx, t)
 	}
 	if token.IsStatic(t.token) {
 		if tk.token != t.token {
@@ -66,29 +61,18 @@ func (x *exchange) ticketFor(ctx context.Context, t target) (*ticket, *answer) {
 
 const staticLength = 2 + 43
 
-// openToken makes x's ticket from a token. A key that isn't known here may be
-// on its way: that is asked, once in a while.
+// openToken makes x's ticket from a token.
 func (x *exchange) openToken(ctx context.Context, tok string) *answer {
-	s := x.p.session
-	asked := time.Now()
-	ring := s.ring.Load()
-	claims, err := ring.Open(tok)
+	claims, ring, err := x.open(ctx, tok)
 	if errors.Is(err, token.ErrUnknownKey) {
-		wait, done := x.slow(ctx)
-		ok := s.freshRing(wait, asked.Add(-keysAgain), x.p.cfg.Timeouts.Answer)
-		done()
-		if !ok {
-			return &later
-		}
-		ring = s.ring.Load()
-		claims, err = ring.Open(tok)
+		return &later
+	}
+	if err == nil && claims.KeyHash != "" {
+		err = errCookie
 	}
 	if err != nil {
 		x.p.log.Debug("refused a token", "token", token.Redact(tok), "error", err)
 		return &gone
-	}
-	if claims.Port != "" {
-		return &answer{status: 404}
 	}
 	id := identity{claims: &claims, secret: ring.Secret(tok)}
 	x.ticket = ticket{
@@ -98,6 +82,8 @@ func (x *exchange) openToken(ctx context.Context, tok string) *answer {
 	}
 	return nil
 }
+
+var errCookie = errors.New("a cookie is no token")
 
 // admit finds the ticket's backend, waits until it can be used and counts the
 // exchange in. An answer refuses it.
@@ -112,8 +98,16 @@ func (x *exchange) admit(ctx context.Context, tk *ticket) *answer {
 	}
 	limit := x.p.cfg.Timeouts.Ready
 	if tk.ref.kind == refKey {
+		if x.req.wantsPage() {
+			return x.admitOrShow(ctx, tk)
+		}
 		limit = x.p.cfg.Timeouts.KeyReady
 	}
+	return x.admitWithin(ctx, tk, limit)
+}
+
+// admitWithin is admit with a limit to its wait.
+func (x *exchange) admitWithin(ctx context.Context, tk *ticket, limit time.Duration) *answer {
 	ctx, done := x.slow(ctx)
 	defer done()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoAnswer)
@@ -144,29 +138,36 @@ func (x *exchange) admitInTime(ctx context.Context, tk *ticket) *answer {
 			stop()
 			return a
 		}
-		switch b.admit(x, tk.claims) {
+		v := b.admit(x, tk.claims)
+		if v == holdOn {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				stop()
+				return &answer{}
+			}
+		}
+		stop()
+		switch v {
 		case admitted:
-			stop()
 			tk.backend, tk.host = b, x.req.host
 			return nil
+		case noPort:
+			return &answer{status: 404, text: "The backend has no port " + tk.claims.Port + ".\n"}
+		case uninvited:
+			if fresh, a = x.invite(b, tk); a != nil {
+				return a
+			}
 		case isGone:
-			stop()
 			if tk.ref.kind != refKey {
 				return &gone
+			}
+			if route, _ := b.look(); tk.claims != nil && route != nil && !allows(route, tk.claims) {
+				return &unauthorized
 			}
 			// Its successor is the controller's to name, once the old one is gone.
 			fresh = true
 			if !pause(ctx, 10*time.Millisecond) {
-				return &answer{}
-			}
-		case forgotten:
-			stop()
-		case holdOn:
-			select {
-			case <-changed:
-				stop()
-			case <-ctx.Done():
-				stop()
 				return &answer{}
 			}
 		}
@@ -188,7 +189,7 @@ func (x *exchange) locate(ctx context.Context, tk *ticket, fresh bool) (*backend
 	if tk.ref.kind == refKey {
 		limit = x.p.cfg.Timeouts.KeyReady
 	}
-	b, werr, err := x.p.ask(ctx, tk.ref, limit)
+	b, werr, err := x.p.ask(ctx, tk.question(), limit)
 	switch {
 	case errors.Is(err, errNoAnswer) && ctx.Err() == nil:
 		return nil, &later
@@ -202,6 +203,14 @@ func (x *exchange) locate(ctx context.Context, tk *ticket, fresh bool) (*backend
 		return nil, &gone
 	}
 	return b, nil
+}
+
+// question is what a controller is asked for a ticket.
+func (tk *ticket) question() question {
+	if tk.ref.kind != refKey {
+		return question{ref: tk.ref}
+	}
+	return question{ref: tk.ref, visitor: visitorOf(tk.claims)}
 }
 
 // checkHost refuses a token on a host that isn't its backend's. It is a key
@@ -225,15 +234,24 @@ func (x *exchange) fromController(e *wire.Error, tk *ticket) *answer {
 	if tk.ref.kind != refKey {
 		return &later
 	}
-	a := &answer{status: e.Status, text: e.Message + "\n", noStore: true, retryAfter: int((e.RetryMS + 999) / 1000)}
+	if e.Kind == plane.Unauthorized {
+		return &unauthorized
+	}
+	a := x.p.keyRefusal(e)
+	return &a
+}
+
+// keyRefusal is the answer on a key URL for what a controller refuses.
+func (p *Proxy) keyRefusal(e *wire.Error) answer {
+	a := answer{status: e.Status, text: e.Message + "\n", kind: e.Kind, noStore: true, retryAfter: int((e.RetryMS + 999) / 1000)}
 	if a.status < 400 || a.status > 599 {
 		a.status = statusOf(e.Kind)
 	}
 	if a.status == 503 && a.retryAfter == 0 {
 		a.retryAfter = 1
 	}
-	if e.Output != "" && x.p.session.dev.Load() {
-		a.text += "\n" + e.Output
+	if p.session.dev.Load() {
+		a.output = e.Output
 	}
 	return a
 }
@@ -248,7 +266,7 @@ func (x *exchange) confirm(ctx context.Context, b *backend) bool {
 	defer cancel()
 	for !b.ending() {
 		changed, stop := b.wait()
-		if got, werr, err := x.p.ask(ctx, ref{kind: refBackend, name: string(b.id)}, time.Second); err == nil && werr == nil && got == nil {
+		if got, werr, err := x.p.ask(ctx, question{ref: ref{kind: refBackend, name: string(b.id)}}, time.Second); err == nil && werr == nil && got == nil {
 			stop()
 			return true
 		}

@@ -34,6 +34,7 @@ type session struct {
 	instance string
 	conn     atomic.Pointer[wire.Conn] // nil while none is connected
 	dev      atomic.Bool
+	reload   atomic.Bool // pages get the script that loads them again
 	ring     atomic.Pointer[token.Keyring]
 	store    plane.StoreEpoch // of the last welcome
 
@@ -175,6 +176,7 @@ func (s *session) open() []wire.Use {
 // begin takes a welcome: keys, then everything that may have changed meanwhile.
 func (s *session) begin(conn *wire.Conn, w wire.ProxyWelcome) {
 	s.dev.Store(w.Dev)
+	s.reload.Store(w.Reload)
 	s.takeKeys(w.Keys, w.OldestKey, w.StaticKey)
 	other := s.store != w.Store
 	s.store = w.Store
@@ -236,7 +238,7 @@ func (s *session) handle(m wire.Message) error {
 		s.takeKeys(m.Keys, m.OldestKey, m.StaticKey)
 	case wire.RouteUpdate:
 		if m.Route.Status == plane.Terminated {
-			s.p.table.withdraw(m.Route.Backend, now)
+			s.p.table.withdraw(m.Route.Backend, m.Route.End, now)
 			s.send(wire.RouteGone{Backend: m.Route.Backend})
 			return nil
 		}
@@ -248,11 +250,16 @@ func (s *session) handle(m wire.Message) error {
 		if a := s.p.asks.take(m.ID); a != nil {
 			if a.err = m.Error; m.Route != nil && m.Error == nil {
 				if a.backend = s.news(m.Route, now); a.backend != nil {
+					a.backend.vouch(a.visitor)
 					s.p.table.name(a.ref, a.backend)
+					s.p.bells.ring(a.ref)
 				}
 			}
+			s.told(a, m)
 			close(a.done)
 		}
+	case wire.Overview:
+		s.p.overviews.take(m)
 	case wire.Quiesce:
 		s.send(wire.Quiesced{ID: m.ID, Backend: m.Backend, Idle: s.p.table.quiesce(m.Backend, m.Opened)})
 	case wire.Resume:
@@ -264,10 +271,23 @@ func (s *session) handle(m wire.Message) error {
 // news takes a route from an answer.
 func (s *session) news(r *plane.Route, now time.Time) *backend {
 	if r.Status == plane.Terminated {
-		s.p.table.withdraw(r.Backend, now)
+		s.p.table.withdraw(r.Backend, r.End, now)
 		return nil
 	}
 	return s.p.table.apply(r, now)
+}
+
+// told logs the answer to a question about a key.
+func (s *session) told(a *ask, m wire.KeyAnswer) {
+	log := s.p.log.With("request", a.request, "key", m.Key.String())
+	switch {
+	case m.Error != nil && m.Error.Kind == plane.Other:
+		log.Warn("no backend for a key", "kind", m.Error.Kind, "error", m.Error.Message)
+	case m.Error != nil:
+		log.Debug("no backend for a key", "kind", m.Error.Kind, "error", m.Error.Message)
+	case m.Route != nil:
+		log.Debug("a key's backend", "backend", m.Route.Backend, "generation", m.Route.Generation, "status", m.Route.Status)
+	}
 }
 
 func (s *session) answered(m wire.RouteAnswer, now time.Time) {
@@ -302,7 +322,7 @@ func (s *session) reviewed(m wire.RouteAnswer, now time.Time) {
 	case m.Route != nil:
 		s.news(m.Route, now)
 	default:
-		s.p.table.withdraw(b.id, now)
+		s.p.table.withdraw(b.id, nil, now)
 	}
 }
 

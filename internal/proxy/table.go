@@ -97,7 +97,7 @@ func (t *table) apply(r *plane.Route, now time.Time) *backend {
 	}
 	if r.Generation < k.highest {
 		if b := t.backends[r.Backend]; b != nil {
-			t.removeLocked(b, errSuperseded, now)
+			t.removeLocked(b, errSuperseded, nil, now)
 		}
 		return nil
 	}
@@ -105,7 +105,7 @@ func (t *table) apply(r *plane.Route, now time.Time) *backend {
 		k.highest = r.Generation
 		for _, old := range append([]*backend(nil), k.backends...) {
 			if route, _ := old.look(); route == nil || route.Generation < r.Generation {
-				t.removeLocked(old, errSuperseded, now)
+				t.removeLocked(old, errSuperseded, nil, now)
 			}
 		}
 	}
@@ -172,8 +172,8 @@ func (t *table) name(r ref, b *backend) {
 }
 
 // withdraw takes the word that a backend has ended. When it returns, nothing
-// more is sent to it, and no late news brings it back.
-func (t *table) withdraw(id plane.BackendID, now time.Time) {
+// more is sent to it, and no late news brings it back. how says how, if known.
+func (t *table) withdraw(id plane.BackendID, how *plane.RouteEnd, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.seq++
@@ -188,7 +188,7 @@ func (t *table) withdraw(id plane.BackendID, now time.Time) {
 		t.endings = append(t.endings, id)
 	}
 	if b := t.backends[id]; b != nil {
-		t.removeLocked(b, errEnded, now)
+		t.removeLocked(b, errEnded, how, now)
 	}
 }
 
@@ -218,14 +218,14 @@ func (t *table) miss(r ref, seq int64, now time.Time) bool {
 	t.misses[r] = now.Add(missLife)
 	t.mu.Unlock()
 	if b != nil {
-		t.withdraw(b.id, now)
+		t.withdraw(b.id, nil, now)
 	}
 	return true
 }
 
 // removeLocked ends b for good and takes it out of every map.
-func (t *table) removeLocked(b *backend, why error, now time.Time) {
-	b.end(why)
+func (t *table) removeLocked(b *backend, why error, how *plane.RouteEnd, now time.Time) {
+	b.end(why, how)
 	t.unlinkLocked(b, now)
 }
 

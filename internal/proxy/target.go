@@ -12,10 +12,11 @@ import (
 type meaning int
 
 const (
-	meansNothing  meaning = iota // answer status
-	meansReady                   // is this proxy connected?
-	meansRoot                    // the bare host itself
-	meansReserved                // Plane's own paths
+	meansNothing meaning = iota // answer status
+	meansReady                  // is this proxy connected?
+	meansRoot                   // the bare host itself
+	meansPing                   // does this name lead here?
+	meansOwn                    // Plane's own paths, of the bare host or of a key
 	meansToken
 	meansKey
 )
@@ -25,9 +26,20 @@ type target struct {
 	meaning meaning
 	status  int    // of meansNothing
 	token   string // of meansToken
-	app     string // of meansKey
-	name    string // of meansKey
-	path    string // to the backend, without query
+	app     string // of meansKey, and of meansOwn with a name
+	name    string // of meansKey; of meansOwn, "" = the bare host's
+	path    string // to the backend, without query; of meansOwn, what follows /_plane
+	prefix  string // what was stripped: of a key URL in path form /~APP/KEY, as sent; of meansToken the token
+	bare    bool   // on the bare host, which all tenants share
+}
+
+// ownPath is where Plane's own paths begin.
+const ownPath = "/_plane"
+
+// own reads Plane's own paths off a key's or the bare host's.
+func own(path string) (rest string, ok bool) {
+	rest, ok = strings.CutPrefix(path, ownPath)
+	return rest, ok && (rest == "" || rest[0] == '/')
 }
 
 func refuse(status int) target { return target{meaning: meansNothing, status: status} }
@@ -47,6 +59,9 @@ func decide(names hostNames, dev bool, host, path string, opens func(string) boo
 			return target{meaning: meansRoot}
 		}
 	}
+	if w != foreign && path == ownPath+"/ping" {
+		return target{meaning: meansPing}
+	}
 	segment, rest := firstSegment(path)
 	if segment == "" && w != below {
 		return refuse(400)
@@ -58,12 +73,14 @@ func decide(names hostNames, dev bool, host, path string, opens func(string) boo
 		if w == foreign {
 			return refuse(403)
 		}
-		return keyPath(strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(segment, "~"), "%7e"), "%7E"), rest)
+		return keyPath(strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(segment, "~"), "%7e"), "%7E"), path, rest)
 	}
-	if w == bare && segment == "_plane" {
-		return target{meaning: meansReserved, path: path}
+	if mine, is := own(path); is && w == bare {
+		return target{meaning: meansOwn, path: mine}
 	}
-	return tokenTarget(segment, path, rest)
+	t := tokenTarget(segment, path, rest)
+	t.bare = w == bare
+	return t
 }
 
 // decideBelow is decide for a host below the cluster's name: a backend's own
@@ -73,9 +90,9 @@ func decideBelow(sub string, dev bool, path, segment, rest string, opens func(st
 	if isKey && dev && segment != "" && (token.IsStatic(segment) || opens(segment)) {
 		isKey = false
 	}
-	switch {
-	case isKey && segment == "_plane":
-		return target{meaning: meansReserved, path: path}
+	switch mine, is := own(path); {
+	case isKey && is:
+		return target{meaning: meansOwn, app: app, name: name, path: mine}
 	case isKey:
 		return target{meaning: meansKey, app: app, name: name, path: path}
 	case segment == "":
@@ -102,8 +119,8 @@ func keyHost(label string, dev bool) (app, name string, ok bool) {
 	return app, name, ok && len(label) <= plane.MaxLabelLength
 }
 
-// keyPath reads what follows /~APP: /KEY/…
-func keyPath(app, rest string) target {
+// keyPath reads what follows /~APP of a path: /KEY/…
+func keyPath(app, path, rest string) target {
 	if app != "" && !isAppName(app) || rest == "" {
 		return refuse(404)
 	}
@@ -113,14 +130,18 @@ func keyPath(app, rest string) target {
 	if err != nil || name == "" || key.Check() != nil {
 		return refuse(400)
 	}
-	return target{meaning: meansKey, app: app, name: name, path: orRoot(rest)}
+	t := target{meaning: meansKey, app: app, name: name, path: orRoot(rest), prefix: path[:len(path)-len(rest)], bare: true}
+	if mine, is := own(rest); is {
+		t.meaning, t.path = meansOwn, mine
+	}
+	return t
 }
 
 // tokenTarget strips the token from the path, but for a static one.
 func tokenTarget(segment, path, rest string) target {
 	t := target{meaning: meansToken, token: segment, path: path}
 	if !token.IsStatic(segment) {
-		t.path = orRoot(rest)
+		t.path, t.prefix = orRoot(rest), path[:len(path)-len(rest)]
 	}
 	return t
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -20,6 +21,7 @@ const (
 // upstream is a connection to a backend.
 type upstream struct {
 	conn   net.Conn
+	to     string // address
 	src    source
 	used   bool      // has carried an exchange before
 	since  time.Time // unused
@@ -36,25 +38,27 @@ func (p *Proxy) dial(ctx context.Context, address string) (*upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &upstream{conn: c}
+	u := &upstream{conn: c, to: address}
 	u.src.open(c)
 	u.late = func() error { return u.x.late(u) }
 	return u, nil
 }
 
-// takeIdle gives the connection to the backend that was used last, or nil. sure
+// takeIdle gives the connection to address that was used last, or nil. sure
 // asks for a look at it: the request can't be sent twice.
 func (b *backend) takeIdle(address string, sure bool) *upstream {
 	for {
 		b.mu.Lock()
-		n := len(b.idle)
-		if n == 0 || b.route == nil || b.route.Address != address {
+		i := len(b.idle) - 1
+		for i >= 0 && b.idle[i].to != address {
+			i--
+		}
+		if i < 0 || b.route == nil {
 			b.mu.Unlock()
 			return nil
 		}
-		u := b.idle[n-1]
-		b.idle[n-1] = nil
-		b.idle = b.idle[:n-1]
+		u := b.idle[i]
+		b.idle = slices.Delete(b.idle, i, i+1)
 		b.mu.Unlock()
 		if !sure && time.Since(u.since) < trustFor || u.quiet() {
 			return u
@@ -64,17 +68,30 @@ func (b *backend) takeIdle(address string, sure bool) *upstream {
 }
 
 // putIdle keeps a connection for the next exchange.
-func (b *backend) putIdle(u *upstream, address string, now time.Time) {
+func (b *backend) putIdle(u *upstream, now time.Time) {
 	u.used, u.since = true, now
 	u.src.release()
 	u.src.waiting, u.src.late, u.x = nil, nil, nil
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.gone != nil || b.forgotten || len(b.idle) >= maxIdle || b.route == nil || b.route.Address != address || b.route.Status.Ending() {
+	if b.gone != nil || b.forgotten || len(b.idle) >= maxIdle || b.route == nil || !b.leadsToLocked(u.to) || b.route.Status.Ending() {
 		_ = u.conn.Close()
 		return
 	}
 	b.idle = append(b.idle, u)
+}
+
+// leadsToLocked reports whether address is one of the backend's.
+func (b *backend) leadsToLocked(address string) bool {
+	if b.route.Address == address {
+		return true
+	}
+	for _, a := range b.route.Ports {
+		if a == address {
+			return true
+		}
+	}
+	return false
 }
 
 // dropIdleLocked closes the connections that no exchange uses.

@@ -227,7 +227,7 @@ func TestTrap33_MapsAreBounded(t *testing.T) {
 		b := table.apply(r, now)
 		table.name(ref{kind: refKey, name: r.KeyHash}, b)
 		table.miss(ref{kind: refStatic, name: fmt.Sprint("m", i)}, 0, now)
-		table.withdraw(id, now)
+		table.withdraw(id, nil, now)
 	}
 	if len(table.backends) != 1 || len(table.static) != 0 || len(table.byName) != 0 {
 		t.Errorf("kept: %d backends, %d static, %d names", len(table.backends), len(table.static), len(table.byName))

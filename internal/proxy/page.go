@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"html/template"
+	"strings"
+
+	"plane"
+)
+
+// Plane's own pages carry everything that they need: style and script stand in
+// them, and their policy allows nothing else.
+//
+//go:embed pages
+var pageFiles embed.FS
+
+var (
+	pageStyle    = pageFile("style.css")
+	waitScript   = pageFile("wait.js")
+	startScript  = pageFile("start.js")
+	reloadScript = pageFile("reload.js")
+
+	waitPage  = template.Must(template.New("wait.html").ParseFS(pageFiles, "pages/wait.html"))
+	startHTML = template.Must(template.New("start.html").ParseFS(pageFiles, "pages/start.html"))
+)
+
+func pageFile(name string) string {
+	b, err := pageFiles.ReadFile("pages/" + name)
+	if err != nil {
+		panic("proxy: " + err.Error()) // embedded
+	}
+	return string(b)
+}
+
+// document is a page of Plane's own.
+type document struct {
+	text   string
+	policy string
+}
+
+// policyFor allows style and script by their hashes, and connections to where
+// connect says.
+func policyFor(script, connect string) string {
+	return "default-src 'none'; style-src " + hashOf(pageStyle) + "; script-src " + hashOf(script) +
+		"; connect-src " + connect + "; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+}
+
+func hashOf(text string) string {
+	h := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(h[:]) + "'"
+}
+
+var waitPolicy = policyFor(waitScript, "'self'")
+
+// waitData is what the page of one key, and that of any refusal, is made of.
+type waitData struct {
+	progress
+	Title  string
+	Key    string // as people write it, or ""
+	Status int
+	Events string // address of the key's status, or ""
+	Retry  int64  // milliseconds; 0 = not by itself
+	Again  bool   // it can be started again
+	Dev    bool
+	Style  template.CSS
+	Script template.JS
+}
+
+// pageOf makes the page of an answer.
+func (x *exchange) pageOf(a answer) *document {
+	g := a.progress()
+	t := decide(x.p.names, x.p.session.dev.Load(), x.host, x.req.path, x.opens)
+	d := waitData{
+		progress: g, Status: a.status, Retry: g.RetryMS, Dev: x.p.session.dev.Load(),
+		Style: template.CSS(pageStyle), Script: template.JS(waitScript),
+	}
+	if t.meaning == meansKey {
+		d.Key = plane.Key{Name: t.name, Namespace: t.app}.String()
+		if a.status == 503 {
+			d.Events, d.Again = t.prefix+ownPath+"/status", true
+		}
+	}
+	d.Title = g.Heading
+	if d.Key != "" {
+		d.Title += " · " + d.Key
+	}
+	var b bytes.Buffer
+	if err := waitPage.Execute(&b, d); err != nil {
+		panic("proxy: a page that can't be made: " + err.Error())
+	}
+	return &document{text: b.String(), policy: waitPolicy}
+}
+
+// startPage answers a browser on the bare host of plane dev.
+func (x *exchange) startPage() bool {
+	cluster := string(x.p.cfg.Cluster)
+	probe := "http://plane-check." + cluster
+	var b bytes.Buffer
+	err := startHTML.Execute(&b, map[string]any{
+		"Cluster": cluster, "Probe": probe + ownPath + "/ping",
+		"Style": template.CSS(pageStyle), "Script": template.JS(startScript),
+	})
+	if err != nil {
+		panic("proxy: a page that can't be made: " + err.Error())
+	}
+	return x.say(answer{status: 200, noStore: true, html: &document{text: b.String(), policy: policyFor(startScript, "'self' "+probe)}})
+}
+
+// htmlAttribute is a text as it stands between double quotes.
+func htmlAttribute(s string) string {
+	return strings.NewReplacer("&", "&amp;", `"`, "&quot;", "<", "&lt;", ">", "&gt;").Replace(s)
+}
