@@ -148,15 +148,24 @@ func (b *Browser) listen() {
 
 // call asks the browser, or with a session one of its pages.
 func (b *Browser) call(session, method string, params, result any) error {
-	p, err := json.Marshal(params)
+	answer, err := b.send(session, method, params)
 	if err != nil {
 		return err
+	}
+	return b.wait(method, answer, result)
+}
+
+// send is the first half of call: what is sent next arrives later.
+func (b *Browser) send(session, method string, params any) (<-chan devtoolsMessage, error) {
+	p, err := json.Marshal(params)
+	if err != nil {
+		return nil, err
 	}
 	answer := make(chan devtoolsMessage, 1)
 	b.mu.Lock()
 	if b.gone != nil {
 		defer b.mu.Unlock()
-		return fmt.Errorf("%s: the browser is gone: %w", method, b.gone)
+		return nil, fmt.Errorf("%s: the browser is gone: %w", method, b.gone)
 	}
 	b.lastID++
 	id := b.lastID
@@ -164,13 +173,18 @@ func (b *Browser) call(session, method string, params, result any) error {
 	b.mu.Unlock()
 	raw, err := json.Marshal(devtoolsMessage{ID: id, Session: session, Method: method, Params: p})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), pageTimeout)
 	defer cancel()
 	if err := b.conn.Write(ctx, websocket.MessageText, raw); err != nil {
-		return fmt.Errorf("%s: %w", method, err)
+		return nil, fmt.Errorf("%s: %w", method, err)
 	}
+	return answer, nil
+}
+
+// wait is the second half of call.
+func (b *Browser) wait(method string, answer <-chan devtoolsMessage, result any) error {
 	select {
 	case m, ok := <-answer:
 		switch {
@@ -182,7 +196,7 @@ func (b *Browser) call(session, method string, params, result any) error {
 			return nil
 		}
 		return json.Unmarshal(m.Result, result)
-	case <-ctx.Done():
+	case <-time.After(pageTimeout):
 		return fmt.Errorf("%s: no answer within %v", method, pageTimeout)
 	}
 }
@@ -295,16 +309,20 @@ func (p *Page) Console() []string {
 }
 
 // Drag presses the mouse at the first point, moves over the others, and lets
-// go at the last one.
+// go at the last one: fast, so that a page gets several moves in one event.
 func (p *Page) Drag(points ...[2]float64) {
 	p.b.t.Helper()
+	const method = "Input.dispatchMouseEvent"
+	var answers []<-chan devtoolsMessage
 	mouse := func(kind string, at [2]float64, buttons int) {
 		p.b.t.Helper()
 		m := map[string]any{"type": kind, "x": at[0], "y": at[1], "buttons": buttons}
 		if kind != "mouseMoved" {
 			m["button"], m["clickCount"] = "left", 1
 		}
-		p.Do("Input.dispatchMouseEvent", m, nil)
+		answer, err := p.b.send(p.session, method, m)
+		p.b.must(err)
+		answers = append(answers, answer)
 	}
 	mouse("mouseMoved", points[0], 0)
 	mouse("mousePressed", points[0], 1)
@@ -312,6 +330,9 @@ func (p *Page) Drag(points ...[2]float64) {
 		mouse("mouseMoved", at, 1)
 	}
 	mouse("mouseReleased", points[len(points)-1], 0)
+	for _, answer := range answers {
+		p.b.must(p.b.wait(method, answer, nil))
+	}
 }
 
 // Move moves the mouse there.

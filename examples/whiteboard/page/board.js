@@ -72,13 +72,12 @@ export class Board {
     const other = this.generation !== null && generation !== this.generation;
     this.sheet.replace(this.coming);
     this.coming = [];
-    const was = this.generation;
     this.generation = generation;
     this.loaded = true;
     if (this.me.name !== this.name) this.say({ type: "name", name: this.me.name }); // the address has the first one
     for (const o of this.unsaved.values()) { this.apply(o); this.say({ type: "op", op: o }); }
     if (!other) return;
-    const now = `This whiteboard's process was restarted (generation ${was}, now ${generation}). `;
+    const now = "This whiteboard's process was restarted. ";
     if (restored) this.tell("news", now + `The drawing is restored: ${strokes} saved stroke${strokes === 1 ? "" : "s"}.`);
     else this.tell("news", now + (this.before && !durable ? "The drawing is new: the one before was kept in memory only." : "The drawing is new."));
   }

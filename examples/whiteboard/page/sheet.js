@@ -31,7 +31,8 @@ export class Sheet {
       c.width = Math.round(width * devicePixelRatio);
       c.height = Math.round(width * HEIGHT / WIDTH * devicePixelRatio);
     }
-    this.box.style.backgroundSize = `${240 * this.scale}px ${240 * this.scale}px`;
+    const dots = (this.scale < 0.04 ? 500 : 250) * this.scale; // apart
+    this.box.style.backgroundSize = `${dots}px ${dots}px`;
     this.draw("paper", "ink");
     this.onfit?.();
   }
