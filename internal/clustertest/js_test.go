@@ -1,0 +1,133 @@
+package clustertest
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startApp runs js/example/server.js, the server of an app whose pages come to
+// Plane through it, and gives its URL.
+func startApp(t *testing.T, controller string) string {
+	t.Helper()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("no Node")
+		}
+		t.Skip("no Node")
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(node, filepath.Join(root, "js/example/server.js"))
+	c.Env = append(os.Environ(), "PORT=0", "PLANE_CONTROLLER="+controller)
+	c.Stderr = os.Stderr
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	url := regexp.MustCompile(`http://localhost:\d+`).FindString(line)
+	if err != nil || url == "" {
+		t.Fatalf("the app says %q: %v", line, err)
+	}
+	return url
+}
+
+// say is what a visitor of the app's page does.
+func say(p *Page, text string) {
+	p.Eval(fmt.Sprintf(`document.getElementById("say").value = %q; document.getElementById("send").click()`, text), nil)
+}
+
+func hears(p *Page, text string) {
+	p.Await("an answer to "+text, fmt.Sprintf(`[...document.querySelectorAll("#said li")].some((li) => li.textContent === %q)`, text))
+}
+
+func TestAPageComesBackAfterItsBackendIsKilledAndSaysThatTheStateIsNew(t *testing.T) {
+	t.Parallel()
+	d := StartDev(t, nil, Build(t).Echo)
+	app := startApp(t, d.API)
+	b := StartBrowser(t)
+	pages := []*Page{b.Open(app+"/one", 600, 500), b.Open(app+"/one", 600, 500)}
+	other := b.Open(app+"/two", 600, 500)
+	for i, p := range append(pages, other) {
+		p.Await("an open socket", `document.getElementById("status").textContent === "open"`)
+		say(p, "first "+strconv.Itoa(i))
+		hears(p, "first "+strconv.Itoa(i))
+	}
+	var before int64
+	pages[0].Eval(`session.generation`, &before)
+
+	if err := syscall.Kill(d.state("one").PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range pages {
+		p.Await("news of a new state", `document.getElementById("news").textContent.includes("started anew")`)
+		p.Await("an open socket", `document.getElementById("status").textContent === "open"`)
+		say(p, "again "+strconv.Itoa(i))
+		hears(p, "again "+strconv.Itoa(i))
+		var now int64
+		p.Eval(`session.generation`, &now)
+		if now <= before {
+			t.Errorf("generation %d after %d", now, before)
+		}
+	}
+	var news string
+	other.Eval(`document.getElementById("news").textContent`, &news)
+	if news != "" {
+		t.Errorf("the page of the other key says %q", news)
+	}
+}
+
+func TestAPageSurvivesARestartOfPlaneItself(t *testing.T) {
+	t.Parallel()
+	d := StartDev(t, []string{}, Build(t).Echo)
+	app := startApp(t, d.API)
+	p := StartBrowser(t).Open(app+"/kept", 600, 500)
+	p.Await("an open socket", `document.getElementById("status").textContent === "open"`)
+	was := d.state("kept")
+	// The page is to find it where it was.
+	for i, a := range d.Args {
+		switch a {
+		case "--api":
+			d.Args[i+1] = hostPort(d.API)
+		case "--proxy":
+			d.Args[i+1] = d.Proxy
+		}
+	}
+	d.Kill()
+	p.Await("a lost socket", `document.getElementById("status").textContent !== "open"`)
+	say(p, "said while nothing was there")
+	d.Restart()
+	d.AwaitListening()
+	hears(p, "said while nothing was there")
+	if now := d.state("kept"); now != was {
+		t.Errorf("the backend was %+v, is %+v", was, now)
+	}
+	var news string
+	p.Eval(`document.getElementById("news").textContent`, &news)
+	if news != "" {
+		t.Errorf("the page says %q, though the state is the old one", news)
+	}
+	fetched := time.Now()
+	p.Eval(`session.fetch("state", { method: "POST" }).then((r) => r.text())`, nil)
+	if time.Since(fetched) > 10*time.Second {
+		t.Error("fetch took more than 10 s")
+	}
+}
