@@ -3,6 +3,7 @@ package clustertest
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,5 +130,47 @@ func TestAPageSurvivesARestartOfPlaneItself(t *testing.T) {
 	p.Eval(`session.fetch("state", { method: "POST" }).then((r) => r.text())`, nil)
 	if time.Since(fetched) > 10*time.Second {
 		t.Error("fetch took more than 10 s")
+	}
+}
+
+func TestAPageOfAKeyURLNeedsNoEndpoint(t *testing.T) {
+	t.Parallel()
+	d := StartDev(t, nil, Build(t).Echo)
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(filepath.Join(root, "js/src/plane.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(d.Proxy)
+	b := StartBrowser(t)
+	for key, url := range map[string]string{
+		"host-form": "http://host-form.localhost:" + port + "/",
+		"path-form": "http://localhost:" + port + "/~/path-form/",
+	} {
+		p := b.Open(url, 400, 300)
+		p.Await("the program's page", `location.href.startsWith("http") && document.readyState === "complete"`)
+		d.state(key) // has started it, if the page hasn't
+		p.Eval(fmt.Sprintf(`(async () => {
+			const { here } = await import(URL.createObjectURL(new Blob([%q], { type: "text/javascript" })));
+			globalThis.told = [];
+			globalThis.session = await here();
+			globalThis.socket = session.socket("ws", {
+				onopen: (e) => told.push("open"),
+				onGeneration: (now, before) => told.push("generation " + (now > before)),
+				onmessage: (e) => told.push(e.data),
+			});
+		})()`, source), nil)
+		p.Await("an open socket", `socket.readyState === 1 && socket.generation > 0`)
+		p.Eval(`socket.send("one")`, nil)
+		p.Await("an echo", `told.join() === "open,one"`)
+		if err := syscall.Kill(d.state(key).PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		p.Await("the new state", `told.join() === "open,one,generation true,open"`)
+		p.Eval(`socket.send("two")`, nil)
+		p.Await("another echo", `told.at(-1) === "two"`)
 	}
 }
