@@ -14,17 +14,28 @@ import (
 
 // console shows what happens in `plane dev`: lines for people, or JSON lines.
 type console struct {
-	json  bool
-	color bool
+	json bool
+	painter
 
 	mu  sync.Mutex // guards out
 	out io.Writer
 }
 
 func newConsole(out *os.File, asJSON bool) *console {
-	st, err := out.Stat()
-	terminal := err == nil && st.Mode()&os.ModeCharDevice != 0
-	return &console{json: asJSON, color: terminal && os.Getenv("NO_COLOR") == "", out: out}
+	return &console{json: asJSON, painter: colorOf(out), out: out}
+}
+
+// painter colours text, if it is true.
+type painter bool
+
+// colorOf paints on terminals only.
+func colorOf(out io.Writer) painter {
+	f, ok := out.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	st, err := f.Stat()
+	return painter(err == nil && st.Mode()&os.ModeCharDevice != 0)
 }
 
 // event is one line of --json.
@@ -59,8 +70,8 @@ func (c *console) line(s string) {
 	_, _ = io.WriteString(c.out, s+"\n") // a closed terminal must not end backends
 }
 
-func (c *console) paint(code, s string) string {
-	if !c.color {
+func (p painter) paint(code, s string) string {
+	if !p {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"

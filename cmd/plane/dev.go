@@ -35,6 +35,8 @@ const (
 	devController = "co-dev"
 	devProxyName  = "px-dev"
 
+	defaultMaxBackends = 100
+
 	portsTried = 20 // default ports move up by at most so many
 )
 

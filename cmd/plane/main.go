@@ -58,6 +58,7 @@ func newRoot() *cobra.Command {
 		newEventsCommand(),
 		newAPIKeyCommand(),
 		newNodeCommand(),
+		newDoctorCommand(),
 		newBackupCommand(),
 		newRestoreCommand(),
 		newVersionCommand(),

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package main
+
+func lookAtCgroups(string) cgroupLook { return cgroupLook{} }
+
+func unsynchronised() bool { return false }
