@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 	"internal/proxy":               {".", "internal/wire", "internal/token"},
 	"internal/admin":               {},
 	"internal/backup":              {"."},
+	"internal/watch":               {},
 	"internal/run":                 {},
 	"internal/planefile":           {"."},
 	"client":                       {"."},
@@ -65,6 +66,7 @@ var others = map[string][]string{
 	".":                        {}, // not even golang.org/x
 	"client":                   {},
 	"internal/run":             {},
+	"internal/watch":           {"github.com/fsnotify/fsnotify"},
 	"internal/planefile":       {"go.yaml.in/yaml/v3"},
 	"internal/wire":            {"github.com/coder/websocket"},
 	"internal/admin":           {"github.com/prometheus/client_golang/"},
