@@ -5,24 +5,34 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"plane"
+	"plane/internal/controller"
 	"plane/internal/drone"
 )
 
 // console shows what happens in `plane dev`: lines for people, or JSON lines.
 type console struct {
-	json bool
+	json  bool
+	quiet bool // without the output of programs
 	painter
+	ended func(plane.Key, plane.BackendID) // told of ends that nobody asked for; nil = nobody is
 
-	mu  sync.Mutex // guards out
+	mu  sync.Mutex // guards the fields below
 	out io.Writer
+	// begun are the backends that were ready, or ran before. Of one that never
+	// was, the last output is what people need.
+	begun  map[plane.BackendID]bool
+	warned map[string]bool // what was said of a key already
 }
 
+const mostWarned = 1000 // then it may be said again
+
 func newConsole(out *os.File, asJSON bool) *console {
-	return &console{json: asJSON, painter: colorOf(out), out: out}
+	return &console{json: asJSON, painter: colorOf(out), out: out, begun: map[plane.BackendID]bool{}, warned: map[string]bool{}}
 }
 
 // painter colours text, if it is true.
@@ -43,6 +53,7 @@ type event struct {
 	Event     string          `json:"event"`
 	API       string          `json:"api,omitempty"`
 	Proxy     string          `json:"proxy,omitempty"`
+	Apps      []shownApp      `json:"apps,omitempty"`
 	Time      string          `json:"time"`
 	Key       *string         `json:"key,omitempty"`
 	BackendID plane.BackendID `json:"backend_id,omitempty"`
@@ -53,6 +64,10 @@ type event struct {
 	OOM       bool            `json:"oom,omitempty"`
 	Message   string          `json:"message,omitempty"` // how it ended, for people
 	Output    string          `json:"output,omitempty"`
+	App       string          `json:"app,omitempty"`
+	Path      string          `json:"path,omitempty"`     // that changed
+	Replaced  *int            `json:"replaced,omitempty"` // backends, for a change
+	Until     string          `json:"until,omitempty"`    // of crash_loop: no start before
 }
 
 func (c *console) emit(e event) {
@@ -86,13 +101,19 @@ const (
 )
 
 // listening tells where to go.
-func (c *console) listening(api, proxy, keyURL, command string) {
+func (c *console) listening(at listening, apps []shownApp) {
 	if c.json {
-		c.emit(event{Event: "listening", API: api, Proxy: proxy})
+		c.emit(event{Event: "listening", API: at.API, Proxy: at.Proxy, Apps: apps})
 		return
 	}
-	c.line(fmt.Sprintf("%s  %s\n       each KEY has its own backend: %s\n       API %s · Ctrl-C ends everything",
-		c.paint(green, "ready"), c.paint("1", keyURL), command, api))
+	text := c.paint(green, "ready")
+	for i, a := range apps {
+		if i > 0 {
+			text += "\n     "
+		}
+		text += "  " + c.paint("1", a.URL) + "  " + a.Runs
+	}
+	c.line(fmt.Sprintf("%s\n       each KEY has its own backend · all of them: %s/\n       API %s · Ctrl-C ends everything", text, at.Proxy, at.API))
 }
 
 // note is one line for people that is no event of a backend.
@@ -102,10 +123,66 @@ func (c *console) note(s string) {
 	}
 }
 
+// warn is something that people should mend.
+func (c *console) warn(s string) {
+	if c.json {
+		c.emit(event{Event: "warning", Output: s})
+		return
+	}
+	c.line(c.paint(yellow, "warning: "+s))
+}
+
+// closed is the last line.
+func (c *console) closed() {
+	if c.json {
+		c.emit(event{Event: "closed"})
+		return
+	}
+	c.note("all backends have ended; what keys keep is there the next time")
+}
+
+// change is why backends of an app are replaced.
+type change struct {
+	App      string
+	Key      *plane.Key // if it is about one
+	Path     string
+	Replaced int
+	Text     string
+}
+
+func (c *console) changed(x change) {
+	if !c.json {
+		c.line(c.paint(blue, x.Text))
+		return
+	}
+	e := event{Event: "changed", App: x.App, Path: x.Path, Replaced: &x.Replaced, Message: x.Text}
+	if x.Key != nil {
+		e.Key = &x.Key.Name
+	}
+	c.emit(e)
+}
+
+// gaveUp tells that a key isn't started for a while.
+func (c *console) gaveUp(key plane.Key, id plane.BackendID, x controller.CrashView, until time.Time) {
+	if c.json {
+		c.emit(event{Event: "crash_loop", Key: &key.Name, BackendID: id, Until: until.UTC().Format(time.RFC3339), Output: x.Output})
+		return
+	}
+	c.line(c.paint(red, fmt.Sprintf("[%s] gave up until %s: it ended %d times soon after its start; mend the program, then open the page again (plane why %s)",
+		shown(key), until.Local().Format("15:04:05"), x.Count, key)))
+}
+
 // Observe shows a moment in a backend's life.
 func (c *console) Observe(m drone.Moment) {
+	if c.repeated(m) || c.quiet && m.Kind == drone.MomentOutput {
+		return
+	}
+	began := c.remember(m)
+	if m.Kind == drone.MomentEnded && c.ended != nil && m.State.Reason != plane.External && m.State.Reason != plane.Swept {
+		c.ended(m.Key, m.Backend)
+	}
 	if c.json {
-		c.observeJSON(m)
+		c.observeJSON(m, began)
 		return
 	}
 	at := "[" + shown(m.Key) + "]"
@@ -123,12 +200,48 @@ func (c *console) Observe(m drone.Moment) {
 	case drone.MomentWarning:
 		c.line(c.paint(yellow, at+" warning: "+m.Line))
 	case drone.MomentEnded:
-		c.line(c.paint(endColor(m.State), at+" ended: "+ending(m.State)))
+		text := c.paint(endColor(m.State), at+" ended: "+ending(m.State))
+		if last := lastOutput(m.State); c.quiet && !began && last != "" {
+			text += "\n" + indent(last) // else it stands right above
+		}
+		c.line(text)
 	}
 }
 
-func (c *console) observeJSON(m drone.Moment) {
-	e := event{Event: string(m.Kind), Key: &m.Key.Name, BackendID: m.Backend}
+// repeated reports whether a warning was given for that key before.
+func (c *console) repeated(m drone.Moment) bool {
+	if m.Kind != drone.MomentWarning {
+		return false
+	}
+	said := m.Key.String() + "\x00" + m.Line
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.warned[said] {
+		return true
+	}
+	if len(c.warned) >= mostWarned {
+		clear(c.warned)
+	}
+	c.warned[said] = true
+	return false
+}
+
+// remember notes what was ready, and reports whether this backend was.
+func (c *console) remember(m drone.Moment) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	began := c.begun[m.Backend]
+	switch m.Kind {
+	case drone.MomentReady, drone.MomentAdopted:
+		c.begun[m.Backend] = true
+	case drone.MomentEnded:
+		delete(c.begun, m.Backend)
+	}
+	return began
+}
+
+func (c *console) observeJSON(m drone.Moment, began bool) {
+	e := event{Event: string(m.Kind), Key: &m.Key.Name, BackendID: m.Backend, App: m.App}
 	switch m.Kind {
 	case drone.MomentReady:
 		ms := m.Took.Milliseconds()
@@ -140,8 +253,18 @@ func (c *console) observeJSON(m drone.Moment) {
 		if x := m.State.Exit; x != nil {
 			e.ExitCode, e.Signal, e.OOM = x.Code, x.Signal, x.OOM
 		}
+		if !began {
+			e.Output = lastOutput(m.State)
+		}
 	}
 	c.emit(e)
+}
+
+func lastOutput(s plane.State) string {
+	if s.Exit == nil {
+		return ""
+	}
+	return strings.TrimRight(s.Exit.Output, "\n")
 }
 
 func shown(k plane.Key) string {

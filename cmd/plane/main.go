@@ -59,6 +59,7 @@ func newRoot() *cobra.Command {
 		newAPIKeyCommand(),
 		newNodeCommand(),
 		newDoctorCommand(),
+		newWhiteboardCommand(),
 		newBackupCommand(),
 		newRestoreCommand(),
 		newVersionCommand(),

@@ -192,7 +192,9 @@ func TestDevSaysWhatIsWrongInOneSentence(t *testing.T) {
 		{"no such file", "no program", append(append([]string{"--data-dir", t.TempDir()}, free...), "--", "./no-such-file"), 0},
 		{"not executable", "chmod +x", append(append([]string{"--data-dir", t.TempDir()}, free...), "--", plainFile), 0},
 		{"not loopback", "loopback", append([]string{"--data-dir", t.TempDir(), "--api", "0.0.0.0:0", "--"}, Build(t).Echo), 1},
-		{"no command", "no command", nil, 1},
+		{"command and file", "one of them", []string{"--file", "plane.yaml", "--", Build(t).Echo}, 1},
+		{"no such plane.yaml", "plane init", append([]string{"--data-dir", t.TempDir(), "--file", "none.yaml"}, free...), 0},
+		{"nothing to watch", "no such directory", append(append([]string{"--data-dir", t.TempDir(), "--watch", "none"}, free...), "--", Build(t).Echo), 0},
 		{"data directory is a file", "--data-dir", append([]string{"--data-dir", plainFile}, append(free, "--", Build(t).Echo)...), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -26,6 +26,11 @@ type Event struct {
 	Reason    string `json:"reason,omitempty"`
 	ExitCode  *int   `json:"exit_code,omitempty"`
 	Output    string `json:"output,omitempty"`
+	App       string `json:"app,omitempty"`
+	Path      string `json:"path,omitempty"`
+	Replaced  int    `json:"replaced,omitempty"`
+	Until     string `json:"until,omitempty"`
+	Message   string `json:"message,omitempty"`
 }
 
 // Part is one running process of the plane binary.

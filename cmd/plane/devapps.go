@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"plane"
+	"plane/internal/controller"
+	"plane/internal/planefile"
+)
+
+// operator is who `plane dev` is to its controller.
+var operator = controller.Actor{Kind: "operator"}
+
+// devApps are the apps that `plane dev` serves.
+type devApps struct {
+	idle       time.Duration
+	defaultApp *string // nil = none: KEY.CLUSTER leads nowhere
+
+	mu   sync.Mutex     // guards file
+	file planefile.File // as it was last right; the zero value's Path is "" without one
+}
+
+// chooseApps are those of the command, else of the file, else the whiteboard.
+func chooseApps(wd string, f devFlags, command []string) (*devApps, error) {
+	a := &devApps{idle: f.idle}
+	if len(command) > 0 {
+		program, err := findProgram(command[0])
+		if err != nil {
+			return nil, err
+		}
+		a.serveOne("", plane.Template{Command: append([]string{program}, command[1:]...), Dir: wd})
+		return a, nil
+	}
+	path := f.file
+	if path == "" {
+		var err error
+		if path, err = planefile.Find(wd); err != nil {
+			return nil, err
+		}
+	}
+	if path == "" {
+		return a, a.serveWhiteboard()
+	}
+	file, err := planefile.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := findPrograms(file); err != nil {
+		return nil, err
+	}
+	a.file = file
+	if _, ok := file.Apps[file.Default]; ok {
+		a.defaultApp = &file.Default
+	}
+	return a, nil
+}
+
+func (a *devApps) serveOne(name string, t plane.Template) {
+	a.file = planefile.File{Default: name, Apps: map[string]plane.Template{name: t}}
+	a.defaultApp = &name
+}
+
+const whiteboardApp = "whiteboard"
+
+func (a *devApps) serveWhiteboard() error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program's file, to start the whiteboard: %w", err)
+	}
+	a.serveOne(whiteboardApp, plane.Template{Command: []string{self, whiteboardApp}, Data: plane.DataKeep})
+	return nil
+}
+
+// findPrograms says which app's program can't be run, and where that stands.
+func findPrograms(f planefile.File) error {
+	for _, name := range f.Names() {
+		if command := f.Apps[name].Command; len(command) > 0 {
+			if _, err := findProgram(command[0]); err != nil {
+				return fmt.Errorf("%s: %w", f.Where(name, "command"), err)
+			}
+		}
+	}
+	return nil
+}
+
+// current is the file as it was last right.
+func (a *devApps) current() planefile.File {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.file
+}
+
+// template of an app, with what `plane dev` adds.
+func (a *devApps) template(t plane.Template) plane.Template {
+	if t.MaxIdle == nil && a.idle > 0 {
+		seconds := int32(max(1, a.idle.Round(time.Second)/time.Second))
+		t.MaxIdle = &seconds
+	}
+	return t
+}
+
+// apply gives all apps to the controller.
+func (a *devApps) apply(ctx context.Context, c *controller.Controller, show *console) error {
+	file := a.current()
+	for _, name := range file.Names() {
+		if _, err := a.applyOne(ctx, c, show, file, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *devApps) applyOne(ctx context.Context, c *controller.Controller, show *console, file planefile.File, name string) (controller.Applied, error) {
+	t := file.Apps[name]
+	if t.Image != "" {
+		show.warn(fmt.Sprintf("app %s has an image; this version runs commands only.", name))
+	}
+	done, err := c.Apply(ctx, operator, name, a.template(t))
+	var bad *plane.Error
+	if errors.As(err, &bad) && file.Path != "" {
+		return done, fmt.Errorf("%s: %s", file.Where(name, bad.Field), bad.Message)
+	}
+	for _, w := range done.Warnings {
+		show.warn(strings.TrimSpace(name + ": " + w))
+	}
+	return done, err
+}
+
+// shownApp is an app as `plane dev` tells of it when it begins.
+type shownApp struct {
+	Name    string `json:"name"`
+	URL     string `json:"url"` // with KEY in the place of a key
+	Default bool   `json:"default"`
+	Runs    string `json:"runs"`
+}
+
+// shown are the apps below a proxy's host, the default one first.
+func (a *devApps) shown(host string) []shownApp {
+	file := a.current()
+	var all []shownApp
+	for _, name := range file.Names() {
+		t := file.Apps[name]
+		x := shownApp{Name: name, URL: "http://KEY--" + name + "." + host + "/", Runs: t.Image}
+		switch {
+		case file.Path == "" && name == whiteboardApp:
+			x.Runs = "a shared whiteboard; your own program: plane dev -- COMMAND"
+		case t.Image == "":
+			x.Runs = strings.Join(t.Command, " ")
+		}
+		if a.defaultApp != nil && *a.defaultApp == name {
+			x.Default, x.URL = true, "http://KEY."+host+"/"
+		}
+		all = append(all, x)
+	}
+	slices.SortStableFunc(all, func(x, y shownApp) int {
+		switch {
+		case x.Default:
+			return -1
+		case y.Default:
+			return 1
+		}
+		return 0
+	})
+	return all
+}
+
+// replaceOld ends, softly, what was taken over from a former `plane dev` and
+// runs another release, or an app that isn't served any more.
+func (d dev) replaceOld(ctx context.Context) error {
+	list, err := d.controller.Apps(ctx, operator)
+	if err != nil {
+		return err
+	}
+	served := d.apps.current().Apps
+	for _, app := range list.Apps {
+		if _, ok := served[app.Name]; !ok {
+			if n, err := d.controller.Replace(ctx, operator, app.Name); err != nil {
+				return err
+			} else if n > 0 {
+				d.show.changed(change{App: app.Name, Text: fmt.Sprintf("%s isn't served any more: %s of it ended", calledApp(app.Name), plural(n, "backend")), Replaced: n})
+			}
+			continue
+		}
+		if err := d.replaceOldOf(ctx, app.Name, "its command or settings changed"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d dev) replaceOldOf(ctx context.Context, app, why string) error {
+	keys, err := d.controller.ReplaceOld(ctx, operator, app)
+	for _, k := range keys {
+		d.show.changed(change{App: app, Key: &k, Text: fmt.Sprintf("[%s] replaced: %s", shown(k), why), Replaced: 1})
+	}
+	return err
+}
+
+func calledApp(name string) string {
+	if name == "" {
+		return "the former command"
+	}
+	return "app " + name
+}
+
+// names of a map, sorted, as words in a sentence.
+func names(m map[string]bool) string { return join(slices.Sorted(maps.Keys(m))) }
