@@ -98,6 +98,7 @@ func (c *crew) adopt(ctx context.Context) error {
 	for _, r := range c.roster.all() {
 		c.launch(ctx, r)
 	}
+	c.tasks.Go(c.sweepScratch)
 	return nil
 }
 
@@ -151,12 +152,12 @@ func (c *crew) adoptOne(ctx context.Context, id plane.BackendID, b journal.Backe
 	if p.State.Status == "" {
 		p.State.Status = plane.Scheduled
 	}
-	c.ports.hold(p.Port)
+	c.ports.hold(portsOf(p).all()...)
 	if p.State.Status == plane.Terminated {
 		if !c.outbox.has(id) {
 			// Acknowledged, and the process died before it could say so.
 			c.bury(ctx, id, b.Policy)
-			c.ports.release(p.Port)
+			c.ports.release(portsOf(p).all()...)
 			return
 		}
 		c.roster.ended[id] = ending{b, p.State}
@@ -210,6 +211,7 @@ func (c *crew) adoptOrphan(ctx context.Context, id plane.BackendID, f found) {
 			generation = e.Generation
 		}
 	}
+	c.roster.orphan(id)
 	c.tasks.Go(func() {
 		c.Table.Shorten(id, c.Clock.Now())
 		for pause := 50 * time.Millisecond; ; pause = min(2*pause, restop) {
@@ -232,6 +234,7 @@ func (c *crew) adoptOrphan(ctx context.Context, id plane.BackendID, f found) {
 				return
 			}
 		}
+		c.roster.orphanGone(id)
 		c.reportLost(id, generation)
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"plane"
 	"plane/internal/drone/journal"
+	"plane/internal/drone/volume"
 )
 
 const (
@@ -136,6 +137,7 @@ func newCrew(cfg *Config, j *journal.Journal) *crew {
 		journal: j,
 		ports:   newPorts(cfg.Ports, int(offset.Sum32()%uint32(n))),
 		doors:   newDoors(cfg.Home, cfg.Log),
+		shelf:   &shelf{Shelf: volume.NewShelf(cfg.Home)},
 		freed:   c.roster.free,
 		ended:   c.roster.end,
 	}

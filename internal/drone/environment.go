@@ -10,7 +10,7 @@ import (
 )
 
 // environment is what a program starts with: the drone's, the app's, Plane's.
-func environment(base []string, x plane.Executable, id plane.BackendID, b journal.Backend, port int, socket string) []string {
+func environment(base []string, x plane.Executable, id plane.BackendID, b journal.Backend, ports portSet, data, socket string) []string {
 	env := slices.DeleteFunc(slices.Clone(base), func(e string) bool {
 		name, _, _ := strings.Cut(e, "=")
 		return foreign(name) || ofPlane(name)
@@ -26,8 +26,8 @@ func environment(base []string, x plane.Executable, id plane.BackendID, b journa
 	for _, name := range names {
 		env = append(env, name+"="+x.Env[name])
 	}
+	env = append(env, ports.environment()...)
 	env = append(env,
-		"PORT="+strconv.Itoa(port),
 		"SESSION_BACKEND_ID="+string(id),
 		"SESSION_BACKEND_KEY="+b.Key.Name,
 		"SESSION_BACKEND_NAMESPACE="+b.Key.Namespace,
@@ -38,6 +38,9 @@ func environment(base []string, x plane.Executable, id plane.BackendID, b journa
 	}
 	if b.Static != "" {
 		env = append(env, "SESSION_BACKEND_STATIC_TOKEN="+string(b.Static))
+	}
+	if data != "" {
+		env = append(env, "SESSION_BACKEND_DATA_DIR="+data)
 	}
 	if socket != "" {
 		env = append(env, "SESSION_BACKEND_SOCKET="+socket)
@@ -53,17 +56,4 @@ func ofPlane(name string) bool { return strings.HasPrefix(name, "SESSION_BACKEND
 // whoever started it.
 func foreign(name string) bool {
 	return strings.HasPrefix(name, "LISTEN_") || name == "NOTIFY_SOCKET"
-}
-
-// command is x with {port} in its words replaced by the port.
-func command(x plane.Executable, port int, dir string) plane.Executable {
-	words := make([]string, len(x.Command))
-	for i, w := range x.Command {
-		words[i] = strings.ReplaceAll(w, "{port}", strconv.Itoa(port))
-	}
-	x.Command = words
-	if x.Dir == "" && x.Runtime() == "process" {
-		x.Dir = dir
-	}
-	return x
 }

@@ -24,7 +24,17 @@ import (
 	"plane/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain makes this test's own program serve as reaper, warden and backend.
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden"):
+		watcher(os.Args[1], os.Args[2])
+	case len(os.Args) > 1 && os.Args[1] == "backend":
+		backend()
+	}
+	// The reaper has let go of its lock before its process ends.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("plane/internal/drone/reaper.Ensure.func1"))
+}
 
 // eventually polls until ok, and fails the test if that takes too long.
 func eventually(t testing.TB, what string, ok func() bool) {

@@ -74,6 +74,8 @@ func (l *link) handle(life, work context.Context, m wire.Message) error {
 		return nil
 	case wire.Terminate:
 		return l.conn.Send(l.terminate(m))
+	case wire.Discard:
+		l.helpers.Go(func() { l.discard(work, m) })
 	case wire.StatusDone:
 		l.acknowledged(life, l.outbox.done(m.Seqs))
 	case wire.IdleAsk:
@@ -190,6 +192,7 @@ func (l *link) sweep(life, ctx context.Context) error {
 	for sleep(ctx, sweepInterval) {
 		l.expireTombstones()
 		l.sweepGraves(life)
+		l.sweepScratch()
 		if len(l.ControllerURLs) > 1 && time.Now().After(move) {
 			return errRebalance
 		}

@@ -24,6 +24,9 @@ func (c *crew) spawn(ctx context.Context, m wire.Spawn) wire.Acted {
 			App: m.App, Release: m.Release, Spec: m.Spec, Static: journal.Secret(m.StaticToken),
 			Boot: c.BootID, AcceptedAt: c.Clock.Now(), Request: m.RequestID,
 		}
+		if m.Volume != nil {
+			b.Volume = &journal.Volume{ID: m.Volume.ID, New: m.Volume.New}
+		}
 		if err := c.journal.Put(journal.KindBackend, string(m.Backend), b); err != nil {
 			c.Log.Error("an order was not recorded on disk; it is refused", "backend", m.Backend, "error", err)
 			refusal = plane.RefusedClosing
@@ -130,6 +133,7 @@ func (c *crew) acknowledged(ctx context.Context, reports []journal.Report) {
 			continue
 		}
 		c.ports.release(report.Port)
+		c.ports.release(report.Ports...)
 		c.roster.mu.Lock()
 		e, ended := c.roster.ended[report.Backend]
 		c.roster.mu.Unlock()

@@ -2,18 +2,21 @@ package drone
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"sync"
 )
 
-var errNoPort = errors.New("no free port is left for backends; end some, or give the drone a larger port range")
+var errNoPort = errors.New("no free port is left for backends")
 
 // ports hands out port numbers, the one longest unused first, so that whoever
 // still believes in an old address finds nobody there, for as long as possible.
 type ports struct {
-	mu   sync.Mutex // guards the fields below
+	whole PortRange
+
+	mu   sync.Mutex // guards the field below
 	free []int      // longest unused first
 }
 
@@ -21,45 +24,53 @@ type ports struct {
 // machine apart.
 func newPorts(r PortRange, offset int) *ports {
 	n := r.Last - r.First + 1
-	p := &ports{free: make([]int, 0, n)}
+	p := &ports{whole: r, free: make([]int, 0, n)}
 	for i := range n {
 		p.free = append(p.free, r.First+(i+offset)%n)
 	}
 	return p
 }
 
-// hold takes a port that a backend found running has.
-func (p *ports) hold(port int) {
+// hold takes ports that a backend found running has.
+func (p *ports) hold(taken ...int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := slices.Index(p.free, port); i >= 0 {
-		p.free = slices.Delete(p.free, i, i+1)
+	for _, port := range taken {
+		if i := slices.Index(p.free, port); i >= 0 {
+			p.free = slices.Delete(p.free, i, i+1)
+		}
 	}
 }
 
-// take gives a port that nobody listens on now.
-func (p *ports) take() (int, error) {
+// take gives n ports that nobody listens on now, or none.
+func (p *ports) take(n int) ([]int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var taken []int
 	for range len(p.free) {
 		port := p.free[0]
 		p.free = p.free[1:]
-		if vacant(port) {
-			return port, nil
+		if !vacant(port) {
+			p.free = append(p.free, port)
+			continue
 		}
-		p.free = append(p.free, port)
+		if taken = append(taken, port); len(taken) == n {
+			return taken, nil
+		}
 	}
-	return 0, errNoPort
+	p.free = append(taken, p.free...) // nobody was told of them
+	return nil, fmt.Errorf("%w in %s; end some, or give the drone a larger range with --ports LOW-HIGH", errNoPort, p.whole)
 }
 
-// release makes a port the last to be taken again. Only once nobody routes to it.
-func (p *ports) release(port int) {
-	if port == 0 {
-		return
-	}
+// release makes ports the last to be taken again. Only once nobody routes to them.
+func (p *ports) release(given ...int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.free = append(p.free, port)
+	for _, port := range given {
+		if port != 0 {
+			p.free = append(p.free, port)
+		}
+	}
 }
 
 func vacant(port int) bool {

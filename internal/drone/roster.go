@@ -18,6 +18,7 @@ type roster struct {
 	ended      map[plane.BackendID]ending
 	tombstones map[plane.BackendID]journal.Tombstone
 	foreign    map[string]plane.BackendID // in the table, of nobody's knowledge
+	orphans    map[plane.BackendID]bool   // found running without any record, and being ended
 	closing    bool
 	idle       []chan struct{} // closed when no runner is left
 }
@@ -35,6 +36,7 @@ func newRoster() *roster {
 		ended:      map[plane.BackendID]ending{},
 		tombstones: map[plane.BackendID]journal.Tombstone{},
 		foreign:    map[string]plane.BackendID{},
+		orphans:    map[plane.BackendID]bool{},
 	}
 }
 
@@ -142,6 +144,25 @@ func (r *roster) empty() <-chan struct{} {
 	r.idle = append(r.idle, c)
 	r.idleLocked()
 	return c
+}
+
+// lives reports whether something of a backend runs or may still start.
+func (r *roster) lives(id plane.BackendID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.runners[id] != nil || r.orphans[id]
+}
+
+func (r *roster) orphan(id plane.BackendID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.orphans[id] = true
+}
+
+func (r *roster) orphanGone(id plane.BackendID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.orphans, id)
 }
 
 // uses reports whether a backend with that policy hasn't ended.

@@ -20,6 +20,7 @@ type shared struct {
 	journal *journal.Journal
 	ports   *ports
 	doors   *doors
+	shelf   *shelf
 	freed   func(*runner, plane.State) // nothing of its backend is left
 	ended   func(*runner)              // and that has been recorded
 }
@@ -39,6 +40,7 @@ type runner struct {
 	log     *slog.Logger
 	now     atomic.Pointer[glance]
 	warning atomic.Pointer[string]
+	data    dataState
 
 	course
 }
@@ -46,7 +48,8 @@ type runner struct {
 // course is how far a runner has come. It belongs to the goroutine of run.
 type course struct {
 	state    plane.State
-	port     int
+	given    portSet
+	portless error // why none were given
 	readyAt  plane.Instant
 	stageAt  plane.Instant // when the time limit of the state began to count
 	process  runtime.Process
@@ -65,7 +68,7 @@ type glance struct {
 func newRunner(s *shared, id plane.BackendID, b journal.Backend, p journal.Progress, h journal.Holds) *runner {
 	r := &runner{
 		shared: s, id: id, record: b,
-		course: course{state: p.State, port: p.Port, readyAt: p.ReadyAt, stageAt: b.AcceptedAt},
+		course: course{state: p.State, given: portsOf(p), readyAt: p.ReadyAt, stageAt: b.AcceptedAt},
 		stream: &stream{},
 		log:    logOf(s.Log, id, b.Key, b.Generation, b.Request),
 		mail:   mailbox{ready: make(chan struct{}, 1)},
@@ -84,6 +87,10 @@ func newRunner(s *shared, id plane.BackendID, b journal.Backend, p journal.Progr
 	case x.Runtime() == "process" && b.App == "" && !s.Commands:
 		r.refused = "This drone runs only the commands of apps; start it with --allow-commands to run those of callers."
 	}
+	if bad := checkPorts(x, b.Spec.Ports); bad != nil && r.refused == "" {
+		r.refused = bad.Error()
+	}
+	r.holdData()
 	r.now.Store(&glance{state: p.State})
 	return r
 }
@@ -221,13 +228,11 @@ func (r *runner) apply(ctx context.Context, e plane.Event) bool {
 		return false
 	}
 	r.state = next
-	if next.Status == plane.Starting && r.port == 0 {
-		// Before the state is recorded, so that a later agent knows the port.
-		port, err := r.ports.take()
-		if err != nil {
-			r.log.Error("no port for a backend", "error", err)
+	if next.Status == plane.Starting && r.given.main == 0 {
+		// Before the state is recorded, so that a later agent knows the ports.
+		if r.given, r.portless = takePorts(r.ports, r.record.Spec.Ports); r.portless != nil {
+			r.log.Error("no port for a backend", "error", r.portless)
 		}
-		r.port = port
 	}
 	r.stage()
 	r.look()
@@ -238,13 +243,16 @@ func (r *runner) apply(ctx context.Context, e plane.Event) bool {
 	case plane.Ready:
 		r.show(Moment{Kind: MomentReady, State: next, Took: r.readyAt.Sub(r.record.AcceptedAt)})
 	case plane.Terminated:
-		report.Port = r.port
+		report.Port = r.given.main
+		if all := r.given.all(); len(all) > 1 {
+			report.Ports = all[1:]
+		}
 		r.freed(r, next) // before anybody hears: the next generation may come at once
 	}
 	urgent := next.Status == plane.Ready || next.Status == plane.Terminated
 	r.outbox.add(report, urgent, journal.Change{
 		Kind: journal.KindProgress, Key: string(r.id),
-		Value: journal.Progress{State: next, Port: r.port, ReadyAt: r.readyAt},
+		Value: journal.Progress{State: next, Port: r.given.main, Ports: r.given.further, ReadyAt: r.readyAt},
 	})
 	r.log.Debug("backend changed", "status", next.Status, "reason", next.Reason)
 	r.begin(ctx)
@@ -290,6 +298,7 @@ func (r *runner) leave() {
 	r.holds.close()
 	r.stream.close()
 	r.doors.remove(r.id)
+	r.leaveData()
 	r.ended(r)
 	for _, n := range r.mail.take() {
 		if n.ask != nil {

@@ -222,6 +222,7 @@ func (s *session) leaveStore(w wire.DroneWelcome) {
 	}
 	for _, r := range s.outbox.clear() {
 		s.ports.release(r.Port)
+		s.ports.release(r.Ports...)
 	}
 	clear(s.ghosts)
 }

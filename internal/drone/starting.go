@@ -19,6 +19,9 @@ func (r *runner) prepare(ctx context.Context) {
 	unit := r.unit("")
 	r.helpers.Go(func() {
 		err := r.runtime.Prepare(ctx, unit)
+		if err == nil && ctx.Err() == nil {
+			err = r.makeData()
+		}
 		switch {
 		case err == nil:
 			r.tell(plane.Event{Kind: plane.EventPrepared})
@@ -34,8 +37,11 @@ func (r *runner) start(ctx context.Context) {
 	if r.starting {
 		return
 	}
-	if r.port == 0 {
-		r.fail(errNoPort)
+	if r.given.main == 0 {
+		if r.portless == nil {
+			r.portless = errNoPort // so it was found by an agent before this one
+		}
+		r.fail(r.portless)
 		return
 	}
 	socket, err := r.doors.add(r)
@@ -43,7 +49,7 @@ func (r *runner) start(ctx context.Context) {
 		r.log.Warn("backend gets no socket", "error", err)
 	}
 	r.starting = true
-	unit := r.unit(socket)
+	unit, given := r.unit(socket), r.given
 	r.helpers.Go(func() {
 		sctx, cancel := outlive(ctx, startLeeway)
 		p, err := r.runtime.Start(sctx, unit)
@@ -58,7 +64,7 @@ func (r *runner) start(ctx context.Context) {
 		default:
 			// A renewal may have been answered while it started.
 			r.keeper.touch(r.record.Policy, r.record.Epoch)
-			r.mail.put(note{event: plane.Event{Kind: plane.EventStarted, Address: p.Address()}, process: p})
+			r.mail.put(note{event: plane.Event{Kind: plane.EventStarted, Address: p.Address(), Ports: given.addresses(p.Address())}, process: p})
 		}
 	})
 }
@@ -117,9 +123,9 @@ func (r *runner) unit(socket string) runtime.Unit {
 		Epoch:      r.record.Epoch,
 		Deadline:   r.keeper.deadline(r.record.Policy, r.record.Epoch),
 		Grace:      r.record.Spec.Grace(),
-		Executable: command(r.exec, r.port, r.BaseDir),
-		Env:        environment(r.BaseEnv, r.exec, r.id, r.record, r.port, socket),
-		Port:       r.port,
+		Executable: command(r.exec, r.given, r.BaseDir),
+		Env:        environment(r.BaseEnv, r.exec, r.id, r.record, r.given, r.dataDir(), socket),
+		Port:       r.given.main,
 	}
 }
 

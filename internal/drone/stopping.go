@@ -73,8 +73,10 @@ func (r *runner) mayIdle(ctx context.Context) (bool, string) {
 	case r.state.Status != plane.Ready:
 		return false, "it is " + string(r.state.Status)
 	}
-	if why, held := r.holds.closeUnlessHeld(); held {
-		return false, why
+	if plane.UseHolds.Counts(r.record.Spec.Idle) {
+		if why, held := r.holds.closeUnlessHeld(); held {
+			return false, why
+		}
 	}
 	r.show(Moment{Kind: MomentIdle, State: r.state})
 	r.apply(ctx, plane.Event{Kind: plane.EventStop, Stop: plane.Soft, Reason: plane.Swept})

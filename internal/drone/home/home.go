@@ -129,5 +129,14 @@ func (h Home) Journal() string { return filepath.Join(h.Dir, "journal") }
 // OutputDir has one directory per backend with its output and its exit status.
 func (h Home) OutputDir() string { return filepath.Join(h.Dir, "output") }
 
+// Volume is the directory of a key's data.
+func (h Home) Volume(id string) string { return filepath.Join(h.Dir, "volumes", id) }
+
+// Abandoned is where a volume lies that was given up.
+func (h Home) Abandoned(id string) string { return filepath.Join(h.Dir, "abandoned", id) }
+
+// Scratch is the data directory of a backend that goes with it.
+func (h Home) Scratch(id plane.BackendID) string { return filepath.Join(h.Dir, "scratch", string(id)) }
+
 // Log is the file that a part without a terminal writes its own log to.
 func (h Home) Log(part string) string { return filepath.Join(h.Dir, part+".log") }

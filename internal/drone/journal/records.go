@@ -71,9 +71,10 @@ func (Secret) GoString() string { return "***" }
 
 // Progress is how far a backend has come.
 type Progress struct {
-	State   plane.State   `json:"state"`
-	Port    int           `json:"port,omitempty"`
-	ReadyAt plane.Instant `json:"ready_at,omitempty"`
+	State   plane.State    `json:"state"`
+	Port    int            `json:"port,omitempty"`
+	Ports   map[string]int `json:"ports,omitempty"` // further ones, by name
+	ReadyAt plane.Instant  `json:"ready_at,omitempty"`
 }
 
 // Holds keep a backend awake, by name.
@@ -92,7 +93,8 @@ type Report struct {
 	Generation plane.Generation `json:"generation"`
 	State      plane.State      `json:"state"`
 	AtMS       int64            `json:"at_ms"`
-	Port       int              `json:"port,omitempty"` // of terminated: not used again before the acknowledgement
+	Port       int              `json:"port,omitempty"`  // of terminated: not used again before the acknowledgement
+	Ports      []int            `json:"ports,omitempty"` // likewise, further ones
 }
 
 // ReportKey is the key of the report with that number.
