@@ -27,7 +27,7 @@ func testBackend(d db) {
 	d.wants(store.ErrNotFound, "unknown backend", func(tx store.Tx) error { _, err := tx.Backend("b-1"); return err })
 	b := store.Backend{
 		ID: "b-1", Key: plane.Key{Namespace: "n", Name: "doc", Tag: "t"}, Generation: plane.NewGeneration(7, 9),
-		Cluster: "a.example", Drone: "dr-1", App: "board", Release: 3, Policy: plane.Sticky, Epoch: 5, Static: true,
+		Cluster: "a.example", Drone: "dr-1", App: "board", Release: 3, Volume: "v-1", Policy: plane.Sticky, Epoch: 5, Static: true,
 		Subdomain: "s", Actor: "api-key ap-1", Decision: "fewest backends", RequestID: "r-1", CreatedAt: day,
 		State: plane.State{Status: plane.Scheduled}, Revocation: 2, Revision: 4,
 		Spec: plane.Spec{

@@ -72,6 +72,14 @@ func testNeighbours(d db) {
 			return tx.InsertTokenKey("b.example", store.TokenKey{Number: 9})
 		}, "token-key/b.example/9"},
 		{"DeleteTokenKey", func(tx store.Tx) error { return tx.DeleteTokenKey("a.example", 1) }, "token-key/a.example/1"},
+		{"PutApp", func(tx store.Tx) error { return tx.PutApp("board", 1) }, "app/board"},
+		{"InsertRelease", func(tx store.Tx) error { _, err := release(tx, "board", "./new"); return err }, "release/board/3"},
+		{"DeleteReleases", func(tx store.Tx) error { _, err := tx.DeleteReleases("boar", 9, 9); return err }, "release/boar/1"},
+		{"InsertVolume", func(tx store.Tx) error { return tx.InsertVolume(volume("v-9", "x", "new", 1)) }, "volume/v-9"},
+		{"AttachVolume", func(tx store.Tx) error { _, err := tx.AttachVolume("v-1", 9); return err }, "volume/v-1"},
+		{"AttachVolume of an earlier generation", func(tx store.Tx) error { _, err := tx.AttachVolume("v-2", 1); return err }, ""},
+		{"MakeVolume", func(tx store.Tx) error { return tx.MakeVolume("v-2") }, "volume/v-2"},
+		{"DeleteVolume", func(tx store.Tx) error { _, err := tx.DeleteVolume("v-2"); return err }, "volume/v-2"},
 		{"DeleteCrashes", func(tx store.Tx) error { _, err := tx.DeleteCrashes(future, 1); return err }, "crash//doc"},
 	} {
 		before := look(d, dump)
@@ -147,6 +155,13 @@ func fill(tx store.Tx) error {
 			func() error { return tx.InsertTokenKey(neighbourClusters[i], store.TokenKey{Number: 2}) },
 			func() error { return tx.SetMeta(string(rune('a'+i)), "old") },
 		)
+	}
+	for i, app := range []string{"boar", "board"} {
+		steps = append(steps, func() error { return applied(tx, app, "./1") }, func() error { return applied(tx, app, "./2") },
+			func() error {
+				v := volume(fmt.Sprint("v-", i+1), []string{"", "x"}[i], "doc", 2)
+				return tx.InsertVolume(v)
+			})
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -224,6 +239,21 @@ func dump(tx store.Tx) (map[string]string, error) {
 	note("api-keys", nil, err)
 	for _, k := range keys {
 		note("api-key/"+k.ID, k, nil)
+	}
+	apps, err := tx.Apps()
+	note("apps", nil, err)
+	for _, a := range apps {
+		note("app/"+a.Name, a, nil)
+		releases, err := tx.Releases(a.Name, 0)
+		note("releases", nil, err)
+		for _, r := range releases {
+			note(fmt.Sprintf("release/%s/%d", a.Name, r.Number), r, nil)
+		}
+	}
+	volumes, err := tx.Volumes(nil, "", "", 0)
+	note("volumes", nil, err)
+	for _, v := range volumes {
+		note("volume/"+v.ID, v, nil)
 	}
 	for _, c := range neighbourClusters {
 		keys, err := tx.TokenKeys(c)
