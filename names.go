@@ -32,6 +32,7 @@ const (
 	PrefixAction     Prefix = "ak"
 	PrefixKey        Prefix = "lk"
 	PrefixAPIKey     Prefix = "ap"
+	PrefixVolume     Prefix = "vo"
 )
 
 const (

@@ -47,7 +47,37 @@ func (c *Controller) cleanup(ctx context.Context) error {
 			}
 		}
 	}
-	return errors.Join(append(errs, c.forgetEnded(ctx))...)
+	return errors.Join(append(errs, c.cleanReleases(ctx), c.forgetEnded(ctx))...)
+}
+
+// cleanReleases deletes what is older than the latest releases of an app and
+// used by nothing.
+func (c *Controller) cleanReleases(ctx context.Context) error {
+	var apps []store.App
+	err := c.store.View(ctx, func(tx store.Tx) (err error) {
+		apps, err = tx.Apps()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("list apps: %w", err)
+	}
+	for _, app := range apps {
+		for n := cleanupBatch; n == cleanupBatch; {
+			err := c.store.Update(ctx, func(tx store.Tx) error {
+				kept, err := tx.Releases(app.Name, releasesKept)
+				if err != nil || len(kept) < releasesKept {
+					n = 0
+					return err
+				}
+				n, err = tx.DeleteReleases(app.Name, kept[len(kept)-1].Number, cleanupBatch)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("delete releases of app %q: %w", app.Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // forgetEnded drops what nodes reported of backends after their end.
@@ -79,6 +109,11 @@ func (c *Controller) forgetEnded(ctx context.Context) error {
 	for _, id := range c.live.allDoomed() {
 		if !live[id] && c.hasEnded(ctx, id) {
 			c.live.ended(id)
+		}
+	}
+	for _, id := range c.replaced.all() {
+		if !live[id] && c.hasEnded(ctx, id) {
+			c.replaced.forget(id)
 		}
 	}
 	return nil

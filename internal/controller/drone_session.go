@@ -59,17 +59,9 @@ func (s *droneSession) renewedWithin(d time.Duration) bool {
 func (c *Controller) ServeDrone(ctx context.Context, conn *wire.Conn, cluster plane.ClusterName, pool string) error {
 	hctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	m, err := conn.Read(hctx)
+	hello, err := readHello[wire.DroneHello](hctx, conn, cluster, plane.PrefixDrone)
 	if err != nil {
-		conn.Close("no hello")
-		return fmt.Errorf("read hello: %w", err)
-	}
-	hello, ok := m.(wire.DroneHello)
-	if !ok {
-		return refuseNode(hctx, conn, "the first message must be drone_hello")
-	}
-	if why := checkNode(hello.Node, cluster, plane.PrefixDrone); why != "" {
-		return refuseNode(hctx, conn, why)
+		return err
 	}
 	if pool != "" {
 		hello.Pool = pool
@@ -169,6 +161,30 @@ func (c *Controller) droneLeft(s *droneSession) {
 	if err := c.disconnectDrone(ctx, s.name, s.connection); err != nil {
 		c.log.Warn("could not record that a drone disconnected", "drone", s.name, "error", err)
 	}
+}
+
+// hello is the first message of a node. Self is what every part says of itself.
+type hello interface {
+	wire.Message
+	Self() wire.Node
+}
+
+// readHello reads a node's first message and checks that it is one of cluster.
+func readHello[H hello](ctx context.Context, conn *wire.Conn, cluster plane.ClusterName, prefix plane.Prefix) (H, error) {
+	var none H
+	m, err := conn.Read(ctx)
+	if err != nil {
+		conn.Close("no hello")
+		return none, fmt.Errorf("read hello: %w", err)
+	}
+	h, ok := m.(H)
+	if !ok {
+		return none, refuseNode(ctx, conn, fmt.Sprintf("the first message must be %s", wire.Kind(none)))
+	}
+	if why := checkNode(h.Self(), cluster, prefix); why != "" {
+		return none, refuseNode(ctx, conn, why)
+	}
+	return h, nil
 }
 
 // refuseNode tells a node why it isn't let in.

@@ -90,7 +90,8 @@ func (c *Controller) nowView(b store.Backend, dbNow time.Time) NowView {
 		v.IdleAfter = &limit
 	}
 	idle := c.use.view(b.ID)
-	if idle.known && idle.limit >= 0 && uses.Open() == 0 && len(v.Holds) == 0 {
+	inUse := plane.UseRequests.Counts(b.Spec.Idle) && uses.Open() > 0 || plane.UseHolds.Counts(b.Spec.Idle) && len(v.Holds) > 0
+	if idle.known && idle.limit >= 0 && !inUse {
 		left := max(0, ceilSeconds(time.Until(idle.due)))
 		v.IdleIn = &left
 	}

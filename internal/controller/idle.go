@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"plane"
 	"plane/internal/wire"
 )
 
@@ -73,9 +74,12 @@ func (c *Controller) askIdle(ctx context.Context, e *useEntry) {
 	c.use.settle(e, why, used, now.Add(pause), now)
 }
 
-// quiesce asks all proxies of the cluster. It returns those that were asked,
+// quiesce asks all proxies of the cluster, if requests count as use. It returns those that were asked,
 // why the backend isn't idle ("" = it is), and whether that is because of use.
 func (c *Controller) quiesce(ctx context.Context, e *useEntry) (proxies []*proxySession, why string, used bool) {
+	if !plane.UseRequests.Counts(e.uses) {
+		return nil, "", false // whoever is connected is none of what keeps it awake
+	}
 	if name, unknown := c.proxies.unknown(e.cluster, time.Now()); unknown {
 		return nil, fmt.Sprintf("Proxy %s isn't connected and may be using it.", name), false
 	}

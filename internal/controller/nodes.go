@@ -100,6 +100,9 @@ func (c *Controller) removeDrone(ctx context.Context, a Actor, cluster plane.Clu
 				return err
 			}
 		}
+		if err := forgetActions(tx, name); err != nil {
+			return err
+		}
 		if err := tx.DeleteDrone(name); err != nil {
 			return err
 		}
@@ -123,6 +126,21 @@ func (c *Controller) removeDrone(ctx context.Context, a Actor, cluster plane.Clu
 	}
 	c.hub.notify(topicEvents)
 	return nil
+}
+
+// forgetActions deletes what a drone that is gone for good was still to be told.
+func forgetActions(tx store.Tx, drone plane.NodeName) error {
+	for {
+		actions, _, err := tx.Actions(drone, 0, courierBatch)
+		if err != nil || len(actions) == 0 {
+			return err
+		}
+		for _, a := range actions {
+			if _, err := tx.DeleteAction(a.ID); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 func (c *Controller) removeProxy(ctx context.Context, a Actor, cluster plane.ClusterName, name plane.NodeName, r Removal) error {

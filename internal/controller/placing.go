@@ -60,7 +60,7 @@ func dataPlace(k plane.Key, drone plane.NodeName, cluster plane.ClusterName, s *
 func attachData(tx store.Tx, b *store.Backend) (isNew bool, err error) {
 	v, err := tx.Volume(b.Key.Namespace, b.Key.Name)
 	if errors.Is(err, store.ErrNotFound) {
-		b.Volume = newName(plane.NoPrefix)
+		b.Volume = newName(plane.PrefixVolume)
 		err := tx.InsertVolume(store.Volume{
 			ID: b.Volume, Namespace: b.Key.Namespace, Name: b.Key.Name, App: b.App, Drone: b.Drone, Generation: b.Generation,
 		})

@@ -91,17 +91,9 @@ func (s *proxySession) open() []plane.BackendID {
 func (c *Controller) ServeProxy(ctx context.Context, conn *wire.Conn, cluster plane.ClusterName) error {
 	hctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	m, err := conn.Read(hctx)
+	hello, err := readHello[wire.ProxyHello](hctx, conn, cluster, plane.PrefixProxy)
 	if err != nil {
-		conn.Close("no hello")
-		return fmt.Errorf("read hello: %w", err)
-	}
-	hello, ok := m.(wire.ProxyHello)
-	if !ok {
-		return refuseNode(hctx, conn, "the first message must be proxy_hello")
-	}
-	if why := checkNode(hello.Node, cluster, plane.PrefixProxy); why != "" {
-		return refuseNode(hctx, conn, why)
+		return err
 	}
 	keys, err := c.ringOf(hctx, cluster)
 	if err != nil {
@@ -161,6 +153,9 @@ func (c *Controller) fromProxy(ctx context.Context, s *proxySession, m wire.Mess
 	case wire.KeyAsk:
 		s.answer(&s.keys, keyAsks, func() wire.Message { return c.answerKey(ctx, s, m) },
 			wire.KeyAnswer{ID: m.ID, Error: wireError(errBusy)})
+	case wire.OverviewAsk:
+		s.answer(&s.routes, routeAsks, func() wire.Message { return c.overview(ctx, s, m) },
+			wire.Overview{ID: m.ID, Error: wireError(errBusy)})
 	case wire.KeysAsk:
 		s.answer(&s.routes, routeAsks, func() wire.Message { return c.answerKeys(ctx, s) }, nil)
 	}

@@ -82,7 +82,7 @@ func (c *Controller) claimsOf(tx store.Tx, d store.Drone, held wire.Held, known 
 	b = store.Backend{
 		ID: held.Backend, Key: held.Key, Generation: held.Generation, Cluster: d.Cluster, Drone: d.Name,
 		Spec: held.Spec, Policy: held.Policy, Epoch: held.Epoch, Static: held.Spec.UseStaticToken,
-		Actor: "system", Decision: "Found running after the store had lost commits.", State: held.State,
+		App: held.App, Release: held.Release, Volume: held.Volume, Actor: "system", Decision: "Found running after the store had lost commits.", State: held.State,
 	}
 	if held.Spec.Subdomain != nil {
 		b.Subdomain = *held.Spec.Subdomain
@@ -95,6 +95,27 @@ func (c *Controller) claimsOf(tx store.Tx, d store.Drone, held wire.Held, known 
 	if err := tx.InsertKey(store.Key{Key: b.Key, Backend: b.ID, Generation: b.Generation}); err != nil {
 		return false, err
 	}
+	if err := adoptData(tx, b); err != nil {
+		return false, err
+	}
 	out.adopted = append(out.adopted, b)
 	return true, nil
+}
+
+// adoptData makes the data that an adopted backend has its key's again, if the
+// store lost its row too.
+func adoptData(tx store.Tx, b store.Backend) error {
+	if b.Volume == "" {
+		return nil
+	}
+	err := tx.InsertVolume(store.Volume{
+		ID: b.Volume, Namespace: b.Key.Namespace, Name: b.Key.Name, App: b.App, Drone: b.Drone, Generation: b.Generation,
+	})
+	if errors.Is(err, store.ErrConflict) {
+		_, err = tx.AttachVolume(b.Volume, b.Generation)
+	}
+	if err != nil {
+		return err
+	}
+	return tx.MakeVolume(b.Volume)
 }

@@ -3,6 +3,8 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"plane"
@@ -27,6 +29,12 @@ func (r *replacements) has(id plane.BackendID) bool {
 	defer r.mu.Unlock()
 	_, ok := r.ids[id]
 	return ok
+}
+
+func (r *replacements) all() []plane.BackendID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.ids))
 }
 
 func (r *replacements) forget(id plane.BackendID) {

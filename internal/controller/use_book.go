@@ -26,6 +26,7 @@ type useEntry struct {
 	cluster plane.ClusterName
 	drone   plane.NodeName
 	limit   time.Duration // < 0 = none
+	uses    []plane.Use   // what counts; nil = all
 	since   time.Time     // of the last use, or ready
 	grace   time.Time     // not before
 	next    time.Time     // no question before
@@ -53,7 +54,7 @@ func (u *useBook) ready(b store.Backend, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.byID[b.ID] == nil {
-		u.byID[b.ID] = &useEntry{id: b.ID, cluster: b.Cluster, drone: b.Drone, limit: limit, since: now}
+		u.byID[b.ID] = &useEntry{id: b.ID, cluster: b.Cluster, drone: b.Drone, limit: limit, uses: b.Spec.Idle, since: now}
 	}
 }
 
@@ -71,7 +72,7 @@ func (u *useBook) moved(ids []plane.BackendID, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, id := range ids {
-		if e := u.byID[id]; e != nil {
+		if e := u.byID[id]; e != nil && plane.UseRequests.Counts(e.uses) {
 			e.since, e.touched = now, true
 		}
 	}
@@ -82,7 +83,7 @@ func (u *useBook) held(usages []wire.Usage, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, x := range usages {
-		if e := u.byID[x.Backend]; e != nil && len(x.Holds) > 0 {
+		if e := u.byID[x.Backend]; e != nil && len(x.Holds) > 0 && plane.UseHolds.Counts(e.uses) {
 			e.since = now
 		}
 	}

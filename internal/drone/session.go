@@ -166,7 +166,14 @@ func (c *crew) inventory() []wire.Held {
 }
 
 func heldOf(id plane.BackendID, b journal.Backend, s plane.State) wire.Held {
-	return wire.Held{Backend: id, Key: b.Key, Generation: b.Generation, Policy: b.Policy, Epoch: b.Epoch, State: s, Spec: b.Spec}
+	held := wire.Held{
+		Backend: id, Key: b.Key, Generation: b.Generation, Policy: b.Policy, Epoch: b.Epoch, State: s,
+		App: b.App, Release: b.Release, Spec: b.Spec,
+	}
+	if b.Volume != nil {
+		held.Volume = b.Volume.ID
+	}
+	return held
 }
 
 // welcome takes over what the controller says of store and epochs. What must

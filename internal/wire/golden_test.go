@@ -56,7 +56,7 @@ var examples = func() []Message {
 		DroneHello{
 			Node: node, Pool: "big", BootID: "boot-1", Warden: "w-1", Agent: "a-1", Runtimes: []string{"process"}, Commands: true,
 			Address: "10.0.0.1:4433", SameHost: "host-1", Attempt: 41, Epochs: &epochs, Joins: true, Store: store,
-			Inventory: []Held{{Backend: "b1", Key: key, Generation: route.Generation, Policy: plane.Fast, Epoch: 4, State: ready, Spec: spec}},
+			Inventory: []Held{{Backend: "b1", Key: key, Generation: route.Generation, Policy: plane.Fast, Epoch: 4, State: ready, App: "board", Release: 3, Volume: "vo-00000000000001", Spec: spec}},
 		},
 		DroneWelcome{Controller: "co-00000000000001", Version: "0.1.0", Store: store, Epochs: epochs, Attempt: 41, LeaseClock: true, Kill: []plane.BackendID{"b0"}},
 		Renew{Number: 42, Epochs: epochs, Store: store},

@@ -18,6 +18,12 @@ type Node struct {
 	Cluster  plane.ClusterName `json:"cluster"`
 }
 
+// Self is what a hello says of the part that sends it.
+func (n Node) Self() Node { return n }
+
+// Kind is the name of a message's type on the wire.
+func Kind(m Message) string { return m.kind() }
+
 // Held is one backend of a drone's inventory.
 type Held struct {
 	Backend    plane.BackendID  `json:"backend"`
@@ -26,6 +32,9 @@ type Held struct {
 	Policy     plane.Policy     `json:"policy"`
 	Epoch      int64            `json:"epoch"`
 	State      plane.State      `json:"state"`
+	App        string           `json:"app,omitempty"`
+	Release    int64            `json:"release,omitempty"`
+	Volume     string           `json:"volume,omitempty"` // id of its kept data
 	Spec       plane.Spec       `json:"spec"`
 }
 
