@@ -110,6 +110,9 @@ func (c *Controller) visit(ctx context.Context, v visit) (plane.Route, error) {
 	actor := Actor{Kind: "node", Name: string(v.session.name), RequestID: v.ask.RequestID}
 	for {
 		g, err := c.ensure(ctx, actor, w)
+		if plane.IsKind(err, plane.KeyUnheldNoSpawnConfig) {
+			return plane.Route{}, c.nothingRuns(ctx, v.key)
+		}
 		if err != nil {
 			return plane.Route{}, err
 		}
@@ -136,9 +139,30 @@ func (c *Controller) visit(ctx context.Context, v visit) (plane.Route, error) {
 	}
 }
 
+// nothingRuns says so, and how the last one ended.
+func (c *Controller) nothingRuns(ctx context.Context, key plane.Key) error {
+	e := plane.NewError(plane.KeyUnheldNoSpawnConfig, "Nothing runs for this key.")
+	err := c.store.View(ctx, func(tx store.Tx) error {
+		past, err := tx.KeyBackends(key.Namespace, key.Name, 1)
+		if err != nil || len(past) == 0 || past[0].State.Status != plane.Terminated {
+			return err
+		}
+		s := past[0].State
+		e.Message += " The last one: " + endSentence(s)
+		if s.Exit != nil {
+			e.Output = s.Exit.Output
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("look up key: %w", err)
+	}
+	return e
+}
+
 // mayVisit returns nil if a visitor's cookie still lets them in: it was given
-// for a token of this key, and their tokens of that backend weren't revoked. A
-// backend that isn't remembered any more vouches for nobody.
+// for a token of this key, and they weren't revoked since, on that backend or a
+// later one. A backend that isn't remembered any more vouches for nobody.
 func (c *Controller) mayVisit(ctx context.Context, who *wire.Visitor, key plane.Key) error {
 	if who == nil {
 		return plane.NewError(plane.Unauthorized, "This address needs a link with a token; ask for one where you found it.")
@@ -152,12 +176,13 @@ func (c *Controller) mayVisit(ctx context.Context, who *wire.Visitor, key plane.
 		if placeOf(b.Key) != placeOf(key) {
 			return again
 		}
-		if b.Revocation == 0 {
-			return nil
-		}
-		revoked, err := tx.Revoked(b.ID)
 		claims := plane.Claims{User: who.User, Revocation: who.Revocation}
-		if err == nil && !(plane.Route{Revoked: revoked}).Allows(claims) {
+		own, err := tx.Revoked(b.ID)
+		if err != nil {
+			return err
+		}
+		later, err := tx.RevokedLater(key.Namespace, key.Name, b.Generation, claims.UserName())
+		if err == nil && (later || !(plane.Route{Revoked: own}).Allows(claims)) {
 			return again
 		}
 		return err

@@ -157,6 +157,7 @@ type drone struct {
 	spawns   []wire.Spawn
 	drains   []bool
 	stops    []wire.Terminate
+	discards []wire.Discard
 	renewed  []wire.Renewed
 	done     map[int64]bool
 	has      map[plane.BackendID]wire.Spawn
@@ -302,6 +303,9 @@ func (d *drone) take(m wire.Message) error {
 		code := 143
 		d.sayLocked(m.Backend, plane.State{Status: plane.Terminating, LastStatus: plane.Ready, Termination: plane.Soft, Reason: m.Reason},
 			plane.State{Status: plane.Terminated, LastStatus: plane.Ready, Termination: plane.Soft, Reason: m.Reason, Exit: &plane.Exit{Code: &code}})
+	case wire.Discard:
+		d.discards = append(d.discards, m)
+		_ = d.conn.Send(wire.Acted{Action: m.Action})
 	case wire.Drain:
 		d.drains = append(d.drains, m.On)
 	case wire.StatusDone:
@@ -380,6 +384,7 @@ type proxy struct {
 	got     []wire.Message
 	idle    bool // what it says when asked
 	silent  bool // acknowledges no withdrawal
+	asked   int64
 }
 
 func (p *plant) proxy(name plane.NodeName) *proxy {

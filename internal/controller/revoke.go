@@ -28,7 +28,8 @@ func (c *Controller) Revoke(ctx context.Context, a Actor, id plane.BackendID, us
 	err = c.change(ctx, []plane.BackendID{id}, func(tx store.Tx) error {
 		done = false
 		now, err := tx.Backend(id)
-		if err != nil || now.State.Status == plane.Terminated {
+		// Of an app's, cookies that its tokens were exchanged for outlive it.
+		if err != nil || now.State.Status == plane.Terminated && now.Release == 0 {
 			return err
 		}
 		if _, err := tx.Revoke(id, user); err != nil {
@@ -49,7 +50,9 @@ func (c *Controller) Revoke(ctx context.Context, a Actor, id plane.BackendID, us
 	if err != nil {
 		return fmt.Errorf("revoke: %w", err)
 	}
-	c.push(r)
+	if r.Status != plane.Terminated {
+		c.push(r)
+	}
 	c.hub.notify(topicEvents)
 	return nil
 }

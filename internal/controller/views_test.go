@@ -271,21 +271,7 @@ func TestKeyURLs(t *testing.T) {
 	if !x.welcome.Dev || len(x.welcome.Keys) != 1 || len(x.welcome.StaticKey) != 32 {
 		t.Errorf("welcome %+v", x.welcome)
 	}
-	answer := func(m wire.KeyAsk) wire.KeyAnswer {
-		t.Helper()
-		_ = x.conn.Send(m)
-		var a wire.KeyAnswer
-		eventually(t, "the key is answered", func() bool {
-			for _, got := range received[wire.KeyAnswer](x) {
-				if got.ID == m.ID {
-					a = got
-					return true
-				}
-			}
-			return false
-		})
-		return a
-	}
+	answer := x.ask
 	if a := answer(wire.KeyAsk{ID: 1, Cluster: testCluster, Name: "doc", NoStart: true}); a.Error == nil || a.Error.Kind != plane.KeyUnheldNoSpawnConfig {
 		t.Errorf("without start: %+v", a)
 	}

@@ -173,6 +173,9 @@ type BackendRows interface {
 	// ErrNotFound.
 	Revoke(id plane.BackendID, user string) (int64, error)
 	Revoked(plane.BackendID) (map[string]int64, error)
+	// RevokedLater reports whether that user was revoked on a backend of the
+	// key with a generation above g.
+	RevokedLater(namespace, name string, g plane.Generation, user string) (bool, error)
 	// DeleteEnded deletes at most limit backends, with all that belongs to
 	// them, that terminated before that time. Ids stay used.
 	DeleteEnded(before time.Time, limit int) (int, error)

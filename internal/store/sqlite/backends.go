@@ -239,6 +239,12 @@ func (t *tx) Revoked(id plane.BackendID) (map[string]int64, error) {
 	return all, err
 }
 
+func (t *tx) RevokedLater(namespace, name string, g plane.Generation, user string) (bool, error) {
+	n, err := t.count(`SELECT count(*) FROM backend CROSS JOIN revoked ON revoked.backend = backend.seq AND revoked.user = ?
+		WHERE namespace = ? AND name = ? AND generation > ?`, user, namespace, name, g)
+	return n > 0, err
+}
+
 func (t *tx) DeleteEnded(before time.Time, limit int) (int, error) {
 	type ended struct {
 		seq int64

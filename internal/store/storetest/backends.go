@@ -197,6 +197,24 @@ func testRevoke(d db) {
 	}
 	same(d, "the other's number", get(d, "b-2").Revocation, 0)
 	d.wants(store.ErrNotFound, "unknown backend", func(tx store.Tx) error { _, err := tx.Revoke("b-7", "ann"); return err })
+
+	d.do(func(tx store.Tx) error {
+		if err := insert(backend("b-3", "", "a", "dr-1", 3), backend("b-4", "x", "a", "dr-1", 4))(tx); err != nil {
+			return err
+		}
+		_, err := tx.Revoke("b-3", "bob")
+		return err
+	})
+	later := func(namespace string, counter uint32, user string) bool {
+		return look(d, func(tx store.Tx) (bool, error) {
+			return tx.RevokedLater(namespace, "a", plane.NewGeneration(1, counter), user)
+		})
+	}
+	same(d, "revoked on a later backend", later("", 1, "bob"), true)
+	same(d, "revoked on that one itself", later("", 3, "bob"), false)
+	same(d, "revoked on an earlier one", later("", 1, "ann"), false)
+	same(d, "revoked on any", later("", 0, "ann"), true)
+	same(d, "revoked of the other key", later("x", 0, "bob"), false)
 }
 
 func testDeleteEnded(d db) {
