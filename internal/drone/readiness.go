@@ -35,6 +35,15 @@ func probePause(waited time.Duration) time.Duration {
 	}
 }
 
+// strangerPause follows n looks in a row that found the socket of somebody
+// else: such a look lists all that listen, so it must not be repeated eagerly.
+func strangerPause(n int) time.Duration {
+	if n == 0 {
+		return 0
+	}
+	return min(time.Millisecond<<min(n, 10), 100*time.Millisecond)
+}
+
 // probe tells when the backend answers.
 func (r *runner) probe(ctx context.Context) {
 	address, p := r.state.Address, r.process
@@ -44,17 +53,21 @@ func (r *runner) probe(ctx context.Context) {
 		answers = answersHTTP
 	}
 	r.helpers.Go(func() {
-		hinted := false
+		hinted, strangers := false, 0
 		for began := time.Now(); ; {
-			if answers(ctx, address) && r.owns(ctx, p) {
+			taken := answers(ctx, address)
+			if taken && r.owns(ctx, p) {
 				r.tell(plane.Event{Kind: plane.EventReady})
 				return
+			}
+			if strangers++; !taken {
+				strangers = 0
 			}
 			if !hinted && time.Since(began) > probeHint {
 				hinted = true
 				r.warn(fmt.Sprintf("not ready after %v: nothing of it answers at %s yet; a program must listen on 127.0.0.1:$PORT", probeHint, address))
 			}
-			if !sleep(ctx, probePause(time.Since(began))) {
+			if !sleep(ctx, max(probePause(time.Since(began)), strangerPause(strangers))) {
 				return
 			}
 		}

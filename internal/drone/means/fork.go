@@ -1,6 +1,7 @@
 package means
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +21,7 @@ type Program struct {
 	Output     *os.File // its standard output and error
 	Listener   *os.File // its descriptor 3, or nil
 	Cgroup     bool
+	Trouble    string // file for a sentence that says why it could not be executed, where that shows after Start
 }
 
 // Started is a program that runs.
@@ -58,10 +60,14 @@ func (m *Means) Start(p Program) (Started, error) {
 	}
 	defer end()
 	var s Started
+	p.Trouble = cmp.Or(p.Trouble, os.DevNull)
 	var script []string
 	script, s.Warnings = m.prelude(p)
 	if len(script) > 0 {
-		argv = append([]string{"/bin/sh", "-c", strings.Join(script, "\n"), argv[0], path}, argv[1:]...)
+		if err := os.MkdirAll(filepath.Dir(p.Trouble), 0o700); err != nil {
+			return s, fmt.Errorf("start program: %w", err)
+		}
+		argv = append([]string{"/bin/sh", "-c", strings.Join(append(script, handOver(p.Trouble, argv[0])...), "\n")}, shellWords(argv, path, env)...)
 		path = "/bin/sh"
 	}
 	pid, err := syscall.ForkExec(path, argv, attr)
@@ -72,38 +78,6 @@ func (m *Means) Start(p Program) (Started, error) {
 	s.Identity.Start, _ = StartOf(pid) // our child, so it is there even if it has ended
 	s.Pidfd = pidfdOf(attr.Sys)
 	return s, nil
-}
-
-// prelude is a script for the shell that runs before the program, where a
-// setting can only be made by the process itself.
-func (m *Means) prelude(p Program) (script, warnings []string) {
-	l := p.Executable.Limits
-	join, missing := m.groups.limit(p.Backend, l)
-	if m.groups == nil {
-		missing = missingWithoutGroups(l)
-	}
-	for _, c := range missing {
-		warnings = append(warnings, m.warn(c, "This system gives Plane no way to limit "+c+"; that limit is not in force.")...)
-	}
-	if l.DiskLimitBytes != nil {
-		warnings = append(warnings, m.warn("disk", "A process can't be limited in its use of the disk; that limit is not in force.")...)
-	}
-	for _, file := range join {
-		script = append(script, "echo $$ > "+file+" || exit 126")
-	}
-	if l.OpenFilesLimit != nil {
-		script = append(script, fmt.Sprintf("ulimit -n %d || exit 126", *l.OpenFilesLimit))
-	}
-	if l.CPUTimeLimit != nil {
-		script = append(script, fmt.Sprintf("ulimit -t %d || exit 126", *l.CPUTimeLimit))
-	}
-	if p.Listener != nil {
-		script = append(script, "LISTEN_PID=$$; LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS")
-	}
-	if len(script) > 0 {
-		script = append(script, `exec "$@"`)
-	}
-	return script, warnings
 }
 
 func missingWithoutGroups(l plane.ResourceLimits) []string {

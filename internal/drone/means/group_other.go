@@ -23,6 +23,6 @@ func (g *groups) tidy()                                    {}
 func (g *groups) outOfMemory(plane.BackendID) bool         { return false }
 func (g *groups) usage(plane.BackendID) (_ Usage, ok bool) { return Usage{}, false }
 
-func (g *groups) limit(plane.BackendID, plane.ResourceLimits) (join, missing []string) {
+func (g *groups) limit(plane.BackendID, plane.ResourceLimits) (join []joining, missing []string) {
 	return nil, nil
 }

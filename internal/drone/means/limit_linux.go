@@ -46,7 +46,7 @@ func settings(l plane.ResourceLimits) []setting {
 // limit sets the limits of a backend before it starts. join are the files that
 // its first process must write its pid to, missing the controllers that the
 // system doesn't give us.
-func (g *groups) limit(id plane.BackendID, l plane.ResourceLimits) (join, missing []string) {
+func (g *groups) limit(id plane.BackendID, l plane.ResourceLimits) (join []joining, missing []string) {
 	joined := map[string]bool{}
 	for _, s := range settings(l) {
 		if g != nil && g.has2(s.controller) {
@@ -65,7 +65,7 @@ func (g *groups) limit(id plane.BackendID, l plane.ResourceLimits) (join, missin
 		}
 		if !joined[s.controller] {
 			joined[s.controller] = true
-			join = append(join, filepath.Join(dir, "cgroup.procs"))
+			join = append(join, joining{s.controller, filepath.Join(dir, "cgroup.procs")})
 		}
 	}
 	return join, missing

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -107,7 +108,7 @@ func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []st
 			_ = r.Close()
 		}
 	}()
-	program := means.Program{Backend: o.Backend, Executable: o.Executable, Env: o.Env, Output: wr, Cgroup: w.means.Cgroups()}
+	program := means.Program{Backend: o.Backend, Executable: o.Executable, Env: o.Env, Output: wr, Cgroup: w.means.Cgroups(), Trouble: filepath.Join(backendDir(w.home, o.Backend), troubleFile)}
 	if o.Executable.Listen == plane.ListenInherit {
 		if program.Listener, err = listen(o.Port); err != nil {
 			return nil, err
@@ -197,6 +198,9 @@ func (w *warden) keep(ctx context.Context, b *backend) {
 		return
 	}
 	dir := b.out.dir
+	if b, err := os.ReadFile(filepath.Join(dir, troubleFile)); err == nil {
+		exit = plane.Exit{Message: string(b)} // what ended was the shell before it
+	}
 	exit.Output = lastLines(dir)
 	exit.OOM = exit.Signal == "SIGKILL" && w.means.OutOfMemory(b.id)
 	if err := writeRecord(dir, exitFile, exit); err != nil {

@@ -11,10 +11,12 @@ import (
 )
 
 // Files in a backend's directory. status is what an heir saw of the end of the
-// first process; exit is written when nothing of the backend is left.
+// first process; exit is written when nothing of the backend is left; trouble is
+// a sentence that says why the program could not be executed.
 const (
-	statusFile = "status"
-	exitFile   = "exit"
+	statusFile  = "status"
+	exitFile    = "exit"
+	troubleFile = "trouble"
 )
 
 func backendDir(h home.Home, id plane.BackendID) string {

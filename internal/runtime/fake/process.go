@@ -25,6 +25,7 @@ type Process struct {
 	until    plane.Instant
 	final    bool
 	ended    *plane.Exit
+	looks    int
 }
 
 const deadlinePoll = 5 * time.Millisecond
@@ -212,5 +213,6 @@ func (p *Process) Usage(context.Context) (runtime.Usage, error) {
 func (p *Process) Listening(context.Context) (owns, everywhere, known bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.looks++
 	return p.listener != nil, p.program.Everywhere, true, nil
 }

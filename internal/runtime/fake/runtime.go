@@ -184,6 +184,17 @@ func (r *Runtime) Starts(id plane.BackendID) int {
 	return r.starts[id]
 }
 
+// Looks is how often somebody looked at what the backend listens on.
+func (r *Runtime) Looks(id plane.BackendID) int {
+	p := r.process(id)
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.looks
+}
+
 // Unit is what the backend was started with.
 func (r *Runtime) Unit(id plane.BackendID) (runtime.Unit, bool) {
 	if p := r.process(id); p != nil {
