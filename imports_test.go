@@ -65,7 +65,7 @@ var mayImport = map[string][]string{
 // listed may use the standard library and golang.org/x.
 var others = map[string][]string{
 	".":                        {}, // not even golang.org/x
-	"client":                   {},
+	"client":                   {"github.com/coder/websocket"},
 	"internal/run":             {},
 	"internal/watch":           {"github.com/fsnotify/fsnotify"},
 	"internal/planefile":       {"go.yaml.in/yaml/v3"},

@@ -98,20 +98,12 @@ func TestAPageComesBackAfterItsBackendIsKilledAndSaysThatTheStateIsNew(t *testin
 
 func TestAPageSurvivesARestartOfPlaneItself(t *testing.T) {
 	t.Parallel()
-	d := StartDev(t, []string{}, Build(t).Echo)
+	d := StartDev(t, nil, Build(t).Echo)
 	app := startApp(t, d.API)
 	p := StartBrowser(t).Open(app+"/kept", 600, 500)
 	p.Await("an open socket", `document.getElementById("status").textContent === "open"`)
 	was := d.state("kept")
-	// The page is to find it where it was.
-	for i, a := range d.Args {
-		switch a {
-		case "--api":
-			d.Args[i+1] = hostPort(d.API)
-		case "--proxy":
-			d.Args[i+1] = d.Proxy
-		}
-	}
+	d.restartable()
 	d.Kill()
 	p.Await("a lost socket", `document.getElementById("status").textContent !== "open"`)
 	say(p, "said while nothing was there")
