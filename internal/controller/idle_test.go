@@ -183,3 +183,65 @@ func TestConnectGivesTimeToCome(t *testing.T) {
 		t.Error("handing out a URL keeps it for ever")
 	}
 }
+
+func TestWhatCountsAsUseIsTheAppsToSay(t *testing.T) {
+	for _, c := range []struct {
+		counts   []plane.Use
+		requests bool // an open request keeps it awake
+		holds    bool // a hold does
+	}{
+		{nil, true, true},
+		{[]plane.Use{plane.UseRequests, plane.UseHolds}, true, true},
+		{[]plane.Use{plane.UseRequests}, true, false},
+		{[]plane.Use{plane.UseHolds}, false, true},
+	} {
+		p := newPlant(t, plantOptions{})
+		d := p.drone("dr-1", stopsWhenAsked(""))
+		x := p.proxy("px-1")
+		p.apply("board", plane.Template{Command: []string{"./board"}, Idle: c.counts, MaxIdle: ptr(int32(1))})
+		requested, held := p.connectTo(ofApp("board", "requested")), p.connectTo(ofApp("board", "held"))
+		p.until(requested.BackendID, plane.Ready)
+		p.until(held.BackendID, plane.Ready)
+		_ = x.conn.Send(wire.Activity{Uses: []wire.Use{{Backend: requested.BackendID, Upgraded: 1, Opened: 1}}})
+		eventually(t, "the request is known", func() bool { return p.proxies.uses(testCluster, requested.BackendID).Upgraded == 1 })
+		usages := []wire.Usage{{Backend: held.BackendID, Holds: []wire.Hold{{Name: "render", SecondsTo: 60}}}}
+		_ = d.conn.Send(wire.Telemetry{Backends: usages})
+		eventually(t, "the hold is known", func() bool { return len(p.drones.session("dr-1").usage.of(held.BackendID).Holds) == 1 })
+
+		if in := p.awake("board", "requested").IdleIn; (in == nil) != c.requests {
+			t.Errorf("%v: countdown of the requested one %v", c.counts, in)
+		}
+		if in := p.awake("board", "held").IdleIn; (in == nil) != c.holds {
+			t.Errorf("%v: countdown of the held one %v", c.counts, in)
+		}
+		p.soon(requested.BackendID)
+		if c.requests {
+			time.Sleep(2 * idleTick) // nothing may happen
+			if s := p.statusOf(requested.BackendID); s != plane.Ready {
+				t.Errorf("%v: with an open request it is %s", c.counts, s)
+			}
+		} else {
+			p.until(requested.BackendID, plane.Terminated)
+		}
+		// A hold begins the idle time anew with every report, where it counts.
+		p.soon(held.BackendID)
+		p.use.held(usages, time.Now())
+		p.use.mu.Lock()
+		e := p.use.byID[held.BackendID]
+		again := e != nil && time.Since(e.since) < e.limit/2
+		p.use.mu.Unlock()
+		if again != c.holds {
+			t.Errorf("%v: its idle time began anew: %v", c.counts, again)
+		}
+		p.end()
+	}
+}
+
+func (p *plant) awake(namespace, name string) NowView {
+	p.t.Helper()
+	e, err := p.Explain(p.t.Context(), operatorActor, namespace, name)
+	if err != nil || e.Now == nil {
+		p.t.Fatalf("explain %s/%s: %+v, %v", namespace, name, e, err)
+	}
+	return *e.Now
+}
