@@ -24,9 +24,17 @@ import (
 type controllerFlags struct {
 	db, store, host, url, cluster, forwardAuth, dataDir, name string
 	port, bestOf, cleanupDays                                 int
+	keepEnded                                                 time.Duration
 	insecure                                                  bool
 	origins                                                   []string
 }
+
+// How long ended backends and events are kept.
+const (
+	defaultKeepEnded = 7 * 24 * time.Hour
+	leastKeepEnded   = time.Second
+	keepEndedUsage   = "ended backends and events are kept this long"
+)
 
 func newControllerCommand() *cobra.Command {
 	var f controllerFlags
@@ -44,7 +52,8 @@ func newControllerCommand() *cobra.Command {
 	fl.IntVar(&f.port, "port", 8080, "port to listen on, 0 = any free one")
 	fl.StringVar(&f.url, "controller-url", "", "base of status URLs (default from --host and --port)")
 	fl.StringVar(&f.cluster, "default-cluster", "", "cluster of connects that name none")
-	fl.IntVar(&f.cleanupDays, "cleanup-min-age-days", 7, "ended backends and events are kept this many days")
+	fl.DurationVar(&f.keepEnded, "keep-ended", defaultKeepEnded, keepEndedUsage)
+	fl.IntVar(&f.cleanupDays, "cleanup-min-age-days", 0, "the same as --keep-ended, in days")
 	fl.StringVar(&f.forwardAuth, "forward-auth", "", "URL that decides about every request to /ctrl")
 	fl.IntVar(&f.bestOf, "best-of", 2, "drones compared by load for each start")
 	fl.StringVar(&f.dataDir, "data-dir", "", "where the controller keeps its files")
@@ -105,7 +114,7 @@ func runController(cmd *cobra.Command, f controllerFlags) error {
 		dbPath: dbPath, operator: operatorSocket(h.Dir), listener: l, admin: adm,
 		config: controller.Config{
 			Name: name, DefaultCluster: cluster, URL: url, Version: version, Hash: buildHash(), BestOf: f.bestOf,
-			CleanupMinAge: time.Duration(f.cleanupDays) * 24 * time.Hour,
+			CleanupMinAge: f.keepEnded,
 		},
 		api: api.Options{
 			Insecure: f.insecure, ForwardAuth: f.forwardAuth, Origins: f.origins,

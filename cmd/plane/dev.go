@@ -42,6 +42,7 @@ type devFlags struct {
 	watch                        []string
 	idle                         time.Duration
 	maxBackends                  int
+	keepEnded                    time.Duration
 	quiet, json                  bool
 
 	flags *pflag.FlagSet // for --admin
@@ -75,6 +76,7 @@ them over.`,
 	fl.StringVarP(&f.file, "file", "f", "", "file with the apps (default: plane.yaml in this directory, if there is one)")
 	fl.StringArrayVar(&f.watch, "watch", nil, "when a file below `DIR` changes, end the backends of its app and let open pages load again; may be given several times")
 	fl.DurationVar(&f.idle, "idle", defaultIdle, "end backends that nobody has used for so long, unless their app says otherwise; 0 = never")
+	fl.DurationVar(&f.keepEnded, "keep-ended", defaultKeepEnded, keepEndedUsage)
 	fl.IntVar(&f.maxBackends, "max-backends", defaultMaxBackends, "how many backends may run at once; 0 = any number")
 	fl.BoolVar(&f.quiet, "quiet", false, "print what happens to backends, but not what they print")
 	fl.StringVar(&f.dataDir, "data-dir", os.Getenv("PLANE_DATA_DIR"), "where this project's keys are kept (default: one directory per working directory, below the user's state directory)")
@@ -92,6 +94,8 @@ func (f devFlags) check(command []string) error {
 		return misusef("--file %s and a command: give one of them", f.file)
 	case f.idle < 0 || f.idle > math.MaxInt32*time.Second:
 		return misusef("--idle %s must be 0 or a time like 5m", f.idle)
+	case f.keepEnded < leastKeepEnded:
+		return misusef("--keep-ended %v must be at least %v", f.keepEnded, leastKeepEnded)
 	case f.maxBackends < 0:
 		return misusef("--max-backends %d must be 0 or more", f.maxBackends)
 	}

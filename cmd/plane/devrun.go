@@ -85,7 +85,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 		config: controller.Config{
 			Name: devController, DefaultCluster: cluster, URL: apiURL, Dev: true, SingleHost: true,
 			PublicHost: map[plane.ClusterName]string{cluster: proxyHost},
-			DefaultApp: apps.defaultApp, Reload: len(f.watch) > 0, MaxBackends: f.maxBackends,
+			DefaultApp: apps.defaultApp, Reload: len(f.watch) > 0, MaxBackends: f.maxBackends, CleanupMinAge: f.keepEnded,
 			Version: version, Hash: buildHash(),
 		},
 		api: api.Options{

@@ -11,12 +11,15 @@ import (
 )
 
 const (
-	cleanupEvery  = time.Minute
+	cleanupEvery  = time.Minute // at most: half of what is kept, if that is less
 	cleanupBatch  = 500
 	cleanupRounds = 100 // batches of each kind in one go
 	crashKept     = time.Hour
 	proxiesKept   = 24 * time.Hour
 )
+
+// cleanupPause is the time between clean-ups.
+func (c Config) cleanupPause() time.Duration { return min(cleanupEvery, c.CleanupMinAge/2) }
 
 // cleanup deletes what is too old, in batches that let others in between, and
 // what memory holds of backends that have ended.

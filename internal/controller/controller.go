@@ -141,7 +141,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		c.loop("database clock", clockSample, func(ctx context.Context) error { return c.clock.sample(ctx, c.store) }),
 		c.loop("lapse", lapseEvery, c.sweepLapsed),
 		c.loop("token keys", rotateEvery, c.rotate),
-		c.loop("clean-up", cleanupEvery, c.cleanup),
+		c.loop("clean-up", c.cfg.cleanupPause(), c.cleanup),
 		c.sweepIdle,
 	} {
 		wg.Go(func() { work(ctx) })
