@@ -1,12 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
 	"path/filepath"
 	"reflect"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,21 +50,27 @@ func newConnectCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, given []string) error {
 			words, command := split(cmd, given)
-			req, err := f.request(cmd, words, command)
+			c, err := f.client()
 			if err != nil {
 				return err
 			}
-			return f.run(cmd, req)
+			req, err := f.request(cmd.Context(), c, cmd, words, command)
+			if err != nil {
+				return err
+			}
+			return f.run(cmd, c, req)
 		},
 	}
 	f.bind(cmd.Flags())
+	cmd.ValidArgsFunction = completeKeys(&f.remote)
+	completeFlags(cmd, &f.remote)
 	return cmd
 }
 
 func (f *connectFlags) bind(flags *pflag.FlagSet) {
 	f.remote.bind(flags)
-	flags.StringVar(&f.namespace, "namespace", "", "namespace of KEY; KEY is then the whole name")
-	flags.StringVar(&f.app, "app", "", "app to start if nothing runs")
+	f.bindNamespace(flags)
+	flags.StringVar(&f.app, "app", "", "app of KEY; KEY is then the whole name")
 	flags.StringVar(&f.tag, "tag", "", "tag that the key must be held with")
 	flags.StringVar(&f.user, "user", "", "user that the backend is told of")
 	flags.StringVar(&f.auth, "auth", "", "JSON object that the backend is told")
@@ -90,13 +97,13 @@ func split(cmd *cobra.Command, given []string) (words, command []string) {
 	return given, nil
 }
 
-func (f *connectFlags) request(cmd *cobra.Command, words, command []string) (client.ConnectRequest, error) {
-	req := client.ConnectRequest{App: f.app}
-	if len(words) == 1 {
-		k := f.key(cmd, words[0])
-		k.Tag = f.tag
-		req.Key = &k
+func (f *connectFlags) request(ctx context.Context, c *client.Client, cmd *cobra.Command, words, command []string) (client.ConnectRequest, error) {
+	var req client.ConnectRequest
+	spec, err := f.spec(cmd, command)
+	if err != nil {
+		return req, err
 	}
+	req.Spawn = spec
 	if cmd.Flags().Changed("user") {
 		req.User = &f.user
 	}
@@ -113,9 +120,48 @@ func (f *connectFlags) request(cmd *cobra.Command, words, command []string) (cli
 	if f.tokenLives > 0 {
 		req.TokenLifetime = int(math.Ceil(f.tokenLives.Seconds()))
 	}
-	spec, err := f.spec(cmd, command)
-	req.Spawn = spec
-	return req, err
+	return req, f.place(ctx, c, cmd, words, &req)
+}
+
+// place says of which app the backend is, and with which key.
+func (f *connectFlags) place(ctx context.Context, c *client.Client, cmd *cobra.Command, words []string, req *client.ConnectRequest) error {
+	own := req.Spawn != nil && len(req.Spawn.Executable) > 0 // what to start is said here
+	if f.app != "" {
+		switch {
+		case own:
+			return misusef("give --app, or --image or a command, not both")
+		case cmd.Flags().Changed("namespace") && f.namespace != f.app:
+			return misusef("give --app or --namespace; the namespace of an app's keys is its name")
+		}
+		req.App = f.app
+		if len(words) == 1 {
+			req.Key = &plane.Key{Namespace: f.app, Name: words[0], Tag: f.tag}
+		}
+		return nil
+	}
+	apps, err := appsOf(ctx, c)
+	if err != nil {
+		return err
+	}
+	namespace := defaultOf(apps)
+	if len(words) == 1 {
+		k, whole := f.written(cmd, words[0])
+		if !whole {
+			k.Namespace = namespace
+		}
+		namespace, k.Tag = k.Namespace, f.tag
+		req.Key = &k
+	}
+	if !own && isApp(apps, namespace) {
+		req.App = namespace
+	}
+	return nil
+}
+
+// isApp reports whether there is an app of that name; the unnamed one needs
+// not be named.
+func isApp(apps client.Apps, name string) bool {
+	return name != "" && slices.ContainsFunc(apps.Apps, func(a client.App) bool { return a.Name == name })
 }
 
 // spec is what to start, or nil if the command line doesn't say.
@@ -182,20 +228,41 @@ func (f *connectFlags) spec(cmd *cobra.Command, command []string) (*plane.Spec, 
 	return &s, nil
 }
 
-func (f *connectFlags) run(cmd *cobra.Command, req client.ConnectRequest) error {
-	c, err := f.client()
-	if err != nil {
-		return err
+// connect asks for the backend.
+func (f *connectFlags) connect(ctx context.Context, c *client.Client, req client.ConnectRequest) (client.ConnectResponse, error) {
+	got, err := c.Connect(ctx, req)
+	if req.Spawn != nil || req.App != "" || !plane.IsKind(err, plane.KeyUnheldNoSpawnConfig) {
+		return got, err
 	}
-	got, err := c.Connect(cmd.Context(), req)
-	if req.Spawn == nil && plane.IsKind(err, plane.KeyUnheldNoSpawnConfig) {
-		// The controller of plane dev knows what to start by itself; others
-		// say that nothing was given.
-		req.Spawn = &plane.Spec{}
-		if own, e := c.Connect(cmd.Context(), req); !plane.IsKind(e, plane.BadRequest) {
-			got, err = own, e
-		}
+	// The controller of plane dev knows what to start by itself; others
+	// say that nothing was given.
+	req.Spawn = &plane.Spec{}
+	own, e := c.Connect(ctx, req)
+	if !plane.IsKind(e, plane.BadRequest) {
+		return own, e
 	}
+	return got, nothingToStart(ctx, c, req.Key)
+}
+
+// nothingToStart says what could be started.
+func nothingToStart(ctx context.Context, c *client.Client, k *plane.Key) error {
+	text := "Nothing runs for this key, and nothing says what to start: give --image IMAGE, -- COMMAND, or an app (APP/NAME)."
+	apps, listing := appsOf(ctx, c)
+	if listing != nil || k == nil || k.Namespace == "" {
+		return plane.NewError(plane.KeyUnheldNoSpawnConfig, text)
+	}
+	var names []string
+	for _, a := range apps.Apps {
+		names = append(names, a.Name)
+	}
+	if best := plane.Nearest(k.Namespace, names); best != "" && best != k.Namespace {
+		text = fmt.Sprintf("Nothing runs for %s, and there is no app %q; did you mean %q?", k, k.Namespace, best)
+	}
+	return plane.NewError(plane.KeyUnheldNoSpawnConfig, text)
+}
+
+func (f *connectFlags) run(cmd *cobra.Command, c *client.Client, req client.ConnectRequest) error {
+	got, err := f.connect(cmd.Context(), c, req)
 	if err != nil {
 		return err
 	}
@@ -213,7 +280,7 @@ func (f *connectFlags) run(cmd *cobra.Command, req client.ConnectRequest) error 
 	if got.Drone != nil {
 		how += " on " + string(*got.Drone)
 	}
-	keyURL := ""
+	keyURL := "none: only backends of an app have one"
 	if got.URLs.Key != nil {
 		keyURL = *got.URLs.Key
 	}
@@ -226,7 +293,7 @@ func (f *connectFlags) run(cmd *cobra.Command, req client.ConnectRequest) error 
 		[2]string{"key", got.Key.String()},
 		[2]string{"key URL", keyURL},
 		[2]string{"backend", fmt.Sprintf("%s (%s)", got.BackendID, how)},
-		[2]string{"generation", strconv.FormatInt(int64(got.Generation), 10)},
+		[2]string{"generation", generationText(got.Generation)},
 		[2]string{"status", string(got.Status)},
 		[2]string{"URL works until", expires},
 	)

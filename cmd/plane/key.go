@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,21 +20,60 @@ type target struct {
 	id        string
 }
 
-func (t *target) bind(f *pflag.FlagSet) {
-	f.StringVar(&t.id, "id", "", "backend id, instead of KEY")
+func (t *target) bind(cmd *cobra.Command, r *remote) {
+	cmd.Flags().StringVar(&t.id, "id", "", "backend id, instead of KEY")
+	t.bindNamespace(cmd.Flags())
+	cmd.ValidArgsFunction = completeKeys(r)
+}
+
+func (t *target) bindNamespace(f *pflag.FlagSet) {
 	f.StringVar(&t.namespace, "namespace", "", "namespace of KEY; KEY is then the whole name")
 }
 
-// key reads KEY. Without --namespace what precedes the first "/" is the app,
-// which is the key's namespace.
-func (t *target) key(cmd *cobra.Command, arg string) plane.Key {
+// key reads KEY: with --namespace it is the whole name; else what precedes the
+// first "/" is the app, which is the key's namespace; else the app is the
+// controller's default one, if it has one.
+func (t *target) key(ctx context.Context, c *client.Client, cmd *cobra.Command, arg string) (plane.Key, error) {
+	k, whole := t.written(cmd, arg)
+	if whole {
+		return k, nil
+	}
+	apps, err := appsOf(ctx, c)
+	if err != nil {
+		return k, err
+	}
+	k.Namespace = defaultOf(apps)
+	return k, nil
+}
+
+// written is KEY as far as the command line says it, and whether that is all.
+func (t *target) written(cmd *cobra.Command, arg string) (k plane.Key, whole bool) {
 	if cmd.Flags().Changed("namespace") {
-		return plane.Key{Name: arg, Namespace: t.namespace}
+		return plane.Key{Name: arg, Namespace: t.namespace}, true
 	}
 	if app, name, ok := strings.Cut(arg, "/"); ok {
-		return plane.Key{Name: name, Namespace: app}
+		return plane.Key{Name: name, Namespace: app}, true
 	}
-	return plane.Key{Name: arg}
+	return plane.Key{Name: arg}, false
+}
+
+// appsOf lists the apps. To whom may not see them, and of a controller of
+// before there were any, there are none.
+func appsOf(ctx context.Context, c *client.Client) (client.Apps, error) {
+	apps, err := c.Apps(ctx)
+	var older *client.UnexpectedStatus
+	if plane.IsKind(err, plane.Forbidden) || errors.As(err, &older) && older.Status == http.StatusNotFound {
+		return client.Apps{}, nil
+	}
+	return apps, err
+}
+
+// defaultOf is the namespace of keys that name no app.
+func defaultOf(apps client.Apps) string {
+	if apps.Default == nil {
+		return ""
+	}
+	return *apps.Default
 }
 
 // check lets exactly one of KEY and --id through.
@@ -42,6 +83,8 @@ func (t *target) check(cmd *cobra.Command, given []string) error {
 		return misusef("name a KEY or give --id")
 	case t.id != "" && len(given) > 0:
 		return misusef("give a KEY or --id, not both")
+	case t.id != "" && cmd.Flags().Changed("namespace"):
+		return misusef("--namespace belongs to KEY; --id needs none")
 	case len(given) > 1:
 		return misusef("give one KEY, not %d", len(given))
 	}
@@ -50,30 +93,39 @@ func (t *target) check(cmd *cobra.Command, given []string) error {
 
 // live is the running backend of the target; latest, if nothing runs, the one before.
 func (t *target) live(ctx context.Context, c *client.Client, cmd *cobra.Command, given []string) (plane.BackendID, error) {
-	return t.find(ctx, c, cmd, given, false)
+	why, id, err := t.find(ctx, c, cmd, given)
+	switch {
+	case err != nil || id != "":
+		return id, err
+	case why.Now != nil:
+		return why.Now.Backend.BackendID, nil
+	}
+	return "", plane.NewError(plane.NotFound, fmt.Sprintf("Nothing runs for key %q.", why.Key))
 }
 
 func (t *target) latest(ctx context.Context, c *client.Client, cmd *cobra.Command, given []string) (plane.BackendID, error) {
-	return t.find(ctx, c, cmd, given, true)
-}
-
-func (t *target) find(ctx context.Context, c *client.Client, cmd *cobra.Command, given []string, ended bool) (plane.BackendID, error) {
-	if t.id != "" {
-		return plane.BackendID(t.id), nil
-	}
-	k := t.key(cmd, given[0])
-	why, err := c.Explain(ctx, k.Namespace, k.Name)
+	why, id, err := t.find(ctx, c, cmd, given)
 	switch {
-	case plane.IsKind(err, plane.NotFound):
-		return "", plane.NewError(plane.NotFound, fmt.Sprintf("There is no backend of key %q.", k))
-	case err != nil:
-		return "", err
+	case err != nil || id != "":
+		return id, err
 	case why.Now != nil:
 		return why.Now.Backend.BackendID, nil
-	case ended && len(why.History) > 0:
-		return why.History[0].Backend, nil
-	case len(why.History) > 0:
-		return "", plane.NewError(plane.NotFound, fmt.Sprintf("Nothing runs for key %q.", k))
 	}
-	return "", plane.NewError(plane.NotFound, fmt.Sprintf("There is no backend of key %q.", k))
+	return why.History[0].Backend, nil
+}
+
+// find gives --id, or what is known of a key that had a backend.
+func (t *target) find(ctx context.Context, c *client.Client, cmd *cobra.Command, given []string) (client.Explanation, plane.BackendID, error) {
+	if t.id != "" {
+		return client.Explanation{}, plane.BackendID(t.id), nil
+	}
+	k, err := t.key(ctx, c, cmd, given[0])
+	if err != nil {
+		return client.Explanation{}, "", err
+	}
+	why, err := c.Explain(ctx, k.Namespace, k.Name)
+	if plane.IsKind(err, plane.NotFound) || err == nil && why.Now == nil && len(why.History) == 0 {
+		err = plane.NewError(plane.NotFound, fmt.Sprintf("There is no backend of key %q.", k))
+	}
+	return why, "", err
 }

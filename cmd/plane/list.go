@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,7 @@ func newListCommand() *cobra.Command {
 	var namespace, app, cluster, status, drone string
 	var all bool
 	cmd := &cobra.Command{
-		Use:     "ls [KEY-PREFIX]",
+		Use:     "ls [[APP/]KEY-PREFIX]",
 		Aliases: []string{"list"},
 		Short:   "List backends",
 		GroupID: groupUse,
@@ -26,6 +27,9 @@ func newListCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if len(given) == 1 {
 				f.KeyPrefix = given[0]
+				if ns, prefix, ok := strings.Cut(given[0], "/"); ok && !cmd.Flags().Changed("namespace") {
+					f.Namespace, f.KeyPrefix = &ns, prefix
+				}
 			}
 			if cmd.Flags().Changed("namespace") {
 				f.Namespace = &namespace
@@ -46,6 +50,8 @@ func newListCommand() *cobra.Command {
 	flags.StringVar(&app, "app", "", "only of this app")
 	flags.StringVar(&status, "status", "", "only with this status")
 	flags.StringVar(&drone, "drone", "", "only on this drone")
+	cmd.ValidArgsFunction = completeKeys(&r)
+	completeFlags(cmd, &r)
 	return cmd
 }
 
@@ -65,12 +71,21 @@ func list(cmd *cobra.Command, r remote, f client.Filter) error {
 		return printJSON(cmd.OutOrStdout(), map[string]any{"backends": found})
 	}
 	slices.SortStableFunc(found, func(a, b client.Backend) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
-	rows := [][]string{{"KEY", "STATUS", "SINCE", "CONNS", "CPU", "MEMORY", "DRONE", "BACKEND"}}
+	head := []string{"KEY", "STATUS", "SINCE", "CONNS", "CPU", "MEMORY", "DRONE", "BACKEND"}
+	ended := slices.ContainsFunc(found, func(b client.Backend) bool { return b.Exit != nil })
+	if ended {
+		head = append(head, "HOW IT ENDED")
+	}
+	rows := [][]string{head}
 	for _, b := range found {
-		rows = append(rows, []string{
+		row := []string{
 			b.Key.String(), string(b.Status), age(since(b.Since)), strconv.Itoa(b.Connections),
 			measured(b, age(time.Duration(b.CPUMS)*time.Millisecond)), measured(b, bytesText(b.MemoryBytes)), string(b.Drone), string(b.BackendID),
-		})
+		}
+		if ended {
+			row = append(row, exitText(b.Exit))
+		}
+		rows = append(rows, row)
 	}
 	return table(cmd.OutOrStdout(), rows)
 }

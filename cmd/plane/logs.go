@@ -40,7 +40,7 @@ func newLogsCommand() *cobra.Command {
 		},
 	}
 	r.bind(cmd.Flags())
-	t.bind(cmd.Flags())
+	t.bind(cmd, &r)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the backend ends")
 	cmd.Flags().IntVarP(&tail, "tail", "n", 0, "only the last so many lines")
 	return cmd

@@ -39,7 +39,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.CompletionOptions.DisableDefaultCmd = true // ours knows the shells that we test
 	root.SetFlagErrorFunc(flagMisuse)
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupUse, Title: "Look and act:"})
 	root.SetHelpCommandGroupID(groupUse)
@@ -49,12 +49,19 @@ func newRoot() *cobra.Command {
 		newControllerCommand(),
 		newDroneCommand(),
 		newProxyCommand(),
+		newInitCommand(),
+		newApplyCommand(),
+		newAppsCommand(),
+		newRollbackCommand(),
 		newConnectCommand(),
+		newOpenCommand(),
 		newListCommand(),
 		newStatusCommand(),
 		newLogsCommand(),
 		newStopCommand(),
 		newWhyCommand(),
+		newTopCommand(),
+		newDataCommand(),
 		newEventsCommand(),
 		newAPIKeyCommand(),
 		newNodeCommand(),
@@ -62,6 +69,7 @@ func newRoot() *cobra.Command {
 		newWhiteboardCommand(),
 		newBackupCommand(),
 		newRestoreCommand(),
+		newCompletionCommand(),
 		newVersionCommand(),
 		newAdminCommand(),
 	)

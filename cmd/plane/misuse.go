@@ -101,10 +101,6 @@ func sentence(err error) string {
 	return err.Error()
 }
 
-func indent(s string) string {
-	return "  " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ")
-}
-
 // flagMisuse words pflag's errors and suggests the flag that was meant.
 func flagMisuse(cmd *cobra.Command, err error) error {
 	wrong, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
@@ -148,9 +144,13 @@ func group(cmd *cobra.Command, sub ...*cobra.Command) *cobra.Command {
 // args is cobra's check of positional arguments, with errors that are misuse.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
-		if err := check(cmd, given); err != nil {
-			return misuse{err}
+		if check(cmd, given) == nil {
+			return nil
 		}
-		return nil
+		usage := strings.TrimSuffix(cmd.UseLine(), " [flags]")
+		if len(given) == 0 {
+			return misusef("something is missing; write %q", usage)
+		}
+		return misusef("%s given; write %q", plural(len(given), "word"), usage)
 	}
 }

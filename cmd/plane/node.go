@@ -41,20 +41,35 @@ func clusterOf(ctx context.Context, c *client.Client, named string) (plane.Clust
 	return about.DefaultCluster, nil
 }
 
+// clusterRemote is how a command finds its controller and a cluster of it.
+type clusterRemote struct {
+	remote
+	cluster string
+}
+
+func (r *clusterRemote) bind(cmd *cobra.Command) {
+	r.remote.bind(cmd.Flags())
+	cmd.Flags().StringVar(&r.cluster, "cluster", "", "cluster (default: the controller's)")
+}
+
+func (r *clusterRemote) open(ctx context.Context) (*client.Client, plane.ClusterName, error) {
+	c, err := r.client()
+	if err != nil {
+		return nil, "", err
+	}
+	name, err := clusterOf(ctx, c, r.cluster)
+	return c, name, err
+}
+
 func newNodeListCommand() *cobra.Command {
-	var r remote
-	var cluster string
+	var r clusterRemote
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List the nodes that are connected",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			name, err := clusterOf(cmd.Context(), c, cluster)
+			c, name, err := r.open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -78,8 +93,7 @@ func newNodeListCommand() *cobra.Command {
 			return table(cmd.OutOrStdout(), rows)
 		},
 	}
-	r.bind(cmd.Flags())
-	cmd.Flags().StringVar(&cluster, "cluster", "", "cluster (default: the controller's)")
+	r.bind(cmd)
 	return cmd
 }
 
@@ -95,18 +109,14 @@ func droneState(d client.Drone) string {
 }
 
 func newDrainCommand(use, short, done, already string, do func(*client.Client, context.Context, plane.ClusterName, plane.NodeName) (bool, error)) *cobra.Command {
-	var r remote
-	var cluster string
+	var r clusterRemote
 	cmd := &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args:  args(cobra.ExactArgs(1)),
+		Use:               use,
+		Short:             short,
+		Args:              args(cobra.ExactArgs(1)),
+		ValidArgsFunction: completeNodes(&r),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			name, err := clusterOf(cmd.Context(), c, cluster)
+			c, name, err := r.open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -125,25 +135,20 @@ func newDrainCommand(use, short, done, already string, do func(*client.Client, c
 			return err
 		},
 	}
-	r.bind(cmd.Flags())
-	cmd.Flags().StringVar(&cluster, "cluster", "", "cluster (default: the controller's)")
+	r.bind(cmd)
 	return cmd
 }
 
 func newNodeRemoveCommand() *cobra.Command {
-	var r remote
-	var cluster string
+	var r clusterRemote
 	var how client.Removal
 	cmd := &cobra.Command{
-		Use:   "rm NODE",
-		Short: "Forget a drone or proxy",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:               "rm NODE",
+		Short:             "Forget a drone or proxy",
+		Args:              args(cobra.ExactArgs(1)),
+		ValidArgsFunction: completeNodes(&r),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			c, err := r.client()
-			if err != nil {
-				return err
-			}
-			name, err := clusterOf(cmd.Context(), c, cluster)
+			c, name, err := r.open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -157,8 +162,7 @@ func newNodeRemoveCommand() *cobra.Command {
 			return err
 		},
 	}
-	r.bind(cmd.Flags())
-	cmd.Flags().StringVar(&cluster, "cluster", "", "cluster (default: the controller's)")
+	r.bind(cmd)
 	cmd.Flags().BoolVar(&how.Force, "force", false, "also with backends that may still run: a second copy of them may be started")
 	cmd.Flags().BoolVar(&how.Compromised, "compromised", false, "a proxy whose keys leaked: refuse all tokens made so far")
 	return cmd

@@ -96,6 +96,16 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%d B", n)
 }
 
+// indent sets foreign text apart, without its control characters.
+func indent(s string) string {
+	var out []string
+	for line := range strings.SplitSeq(strings.TrimRight(s, "\n"), "\n") {
+		line = strings.ReplaceAll(strings.TrimSuffix(line, "\r"), "\t", "    ")
+		out = append(out, "  "+cell(line))
+	}
+	return strings.Join(out, "\n")
+}
+
 func clock(ms int64) string { return time.UnixMilli(ms).Local().Format("2006-01-02 15:04:05.000") }
 
 func plural(n int, one string) string {

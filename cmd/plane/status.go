@@ -45,7 +45,7 @@ func newStatusCommand() *cobra.Command {
 		},
 	}
 	r.bind(cmd.Flags())
-	t.bind(cmd.Flags())
+	t.bind(cmd, &r)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "print each status until it has ended")
 	return cmd
 }
@@ -58,30 +58,9 @@ func followStatus(cmd *cobra.Command, c *client.Client, id plane.BackendID, asJS
 		if asJSON {
 			return printLine(cmd.OutOrStdout(), e)
 		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s  %s%s\n", clock(e.Time), e.Status, inBrackets(entryNotes(e)))
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s  %s%s\n", clock(e.Time), e.Status, entryText(e))
 		return err
 	})
-}
-
-func entryNotes(e client.StatusEntry) []string {
-	var notes []string
-	if e.TerminationReason != "" {
-		notes = append(notes, string(e.TerminationReason))
-	}
-	if e.TerminationKind != "" {
-		notes = append(notes, string(e.TerminationKind))
-	}
-	if e.ExitError != nil && *e.ExitError {
-		notes = append(notes, "exited with an error")
-	}
-	return notes
-}
-
-func inBrackets(notes []string) string {
-	if len(notes) == 0 {
-		return ""
-	}
-	return " (" + strings.Join(notes, ", ") + ")"
 }
 
 func printBackend(w io.Writer, b client.Backend) error {
@@ -92,21 +71,30 @@ func printBackend(w io.Writer, b client.Backend) error {
 	err := card(w,
 		[2]string{"key", b.Key.String() + tag},
 		[2]string{"backend", string(b.BackendID)},
-		[2]string{"generation", strconv.FormatInt(int64(b.Generation), 10)},
-		[2]string{"status", fmt.Sprintf("%s, for %s", b.Status, age(since(b.Since)))},
-		[2]string{"app", b.App},
+		[2]string{"generation", generationText(b.Generation)},
+		[2]string{"status", statusText(b)},
+		[2]string{"app", appText(b)},
 		[2]string{"cluster", string(b.Cluster)},
 		[2]string{"drone", string(b.Drone)},
 		[2]string{"connections", liveOnly(b, strconv.Itoa(b.Connections))},
 		[2]string{"holds", holdsText(b.Holds)},
 		[2]string{"cpu", liveOnly(b, age(time.Duration(b.CPUMS)*time.Millisecond))},
 		[2]string{"memory", liveOnly(b, measured(b, bytesText(b.MemoryBytes)))},
-		[2]string{"exit", exitText(b.Exit)},
+		[2]string{"ended", exitText(b.Exit)},
 	)
 	if err == nil && b.Exit != nil && b.Exit.Output != "" {
 		_, err = fmt.Fprintf(w, "last output\n%s\n", indent(b.Exit.Output))
 	}
 	return err
+}
+
+// statusText is a status with how long it has been so.
+func statusText(b client.Backend) string {
+	text := fmt.Sprintf("%s, for %s", b.Status, age(since(b.Since)))
+	if b.Activity != "" && b.Activity != "awake" {
+		text += " (" + b.Activity + ")"
+	}
+	return text
 }
 
 func liveOnly(b client.Backend, s string) string {
@@ -124,30 +112,6 @@ func holdsText(holds []client.Hold) string {
 			s += " (" + h.Reason + ")"
 		}
 		out = append(out, fmt.Sprintf("%s for %s", s, age(time.Duration(h.SecondsTo)*time.Second)))
-	}
-	return strings.Join(out, ", ")
-}
-
-// exitText says in a few words how a backend ended.
-func exitText(x *client.Exit) string {
-	if x == nil {
-		return ""
-	}
-	var out []string
-	switch {
-	case x.OOM:
-		out = append(out, "out of memory")
-	case x.Signal != nil && *x.Signal != "":
-		out = append(out, *x.Signal)
-	}
-	if x.Code != nil {
-		out = append(out, fmt.Sprintf("code %d", *x.Code))
-	}
-	if x.Reason != "" {
-		out = append(out, string(x.Reason))
-	}
-	if len(out) == 0 {
-		return "unknown"
 	}
 	return strings.Join(out, ", ")
 }

@@ -57,7 +57,7 @@ func newStopCommand() *cobra.Command {
 		},
 	}
 	r.bind(cmd.Flags())
-	t.bind(cmd.Flags())
+	t.bind(cmd, &r)
 	cmd.Flags().BoolVar(&hard, "hard", false, "end at once (SIGKILL)")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "don't wait for the end")
 	return cmd
@@ -83,6 +83,10 @@ func stopped(cmd *cobra.Command, c *client.Client, id plane.BackendID, noWait, a
 			client.StatusEntry
 		}{id, last})
 	}
-	_, err = fmt.Fprintf(out, "%s has ended%s after %s\n", id, inBrackets(entryNotes(last)), age(time.Since(begun)))
+	b, err := c.Backend(cmd.Context(), id) // the entry doesn't say how
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s (%s) has ended after %s: %s\n", cell(b.Key.String()), id, age(time.Since(begun)), exitText(b.Exit))
 	return err
 }

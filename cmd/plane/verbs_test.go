@@ -94,7 +94,7 @@ func site(t *testing.T) *apitest.Site {
 func TestVerbsFromStartToEnd(t *testing.T) {
 	site(t)
 	like(t, must(t, "connect", "doc-17", "--tag", "v1", "--user", "alice", "--auth", `{"role":"editor"}`, "--max-idle", "5m", "--id", "one", "--", "/bin/echo", "--loud"),
-		`http://localhost:9090/[\w-]+/\n\nkey         doc-17\nbackend     one \(started on dr-scripted\)\ngeneration  \d+\nstatus      ready\n`)
+		`http://localhost:9090/[\w-]+/\n\nkey         doc-17\nkey URL     none: only backends of an app have one\nbackend     one \(started on dr-scripted\)\ngeneration  #\d+\nstatus      ready\n`)
 	like(t, must(t, "connect", "doc-17", "--tag", "v1"), `.*backend     one \(found\)\n.*`)
 	like(t, must(t, "connect", "doc-17", "--tag", "v1", "--token-lifetime", "1m"), `.*URL works until +20\d\d-.*`)
 	must(t, "connect", "team/doc", "--id", "two", "--", "/bin/echo")
@@ -104,20 +104,20 @@ func TestVerbsFromStartToEnd(t *testing.T) {
 		`team/doc  ready   [\d.]+s +0      -    -       dr-scripted  two\n`)
 	like(t, must(t, "ls", "--namespace", "team"), `KEY [^\n]*\nteam/doc [^\n]*\n`)
 	like(t, must(t, "ls", "do"), `KEY [^\n]*\ndoc-17 [^\n]*\nteam/doc [^\n]*\n`)
-	like(t, must(t, "status", "doc-17"), `key +doc-17 \(tag v1\)\nbackend +one\ngeneration +\d+\nstatus +ready, for [\d.]+s\ncluster +localhost:9090\ndrone +dr-scripted\nconnections +0\n.*`)
+	like(t, must(t, "status", "doc-17"), `key +doc-17 \(tag v1\)\nbackend +one\ngeneration +#\d+\nstatus +ready, for [\d.]+s\ncluster +localhost:9090\ndrone +dr-scripted\nconnections +0\n.*`)
 	like(t, must(t, "status", "--id", "two"), `key +team/doc\n.*`)
 	like(t, must(t, "logs", "doc-17"), `first\nsecond\n\nfourth .*`)
 	like(t, must(t, "logs", "doc-17", "--follow"), `first\nsecond\n\nfourth .*`)
-	like(t, must(t, "why", "team/doc"), `team/doc: .*backend +two\nstatus +ready.*GENERATION .*`)
-	like(t, must(t, "explain", "--id", "two"), `team/doc: .*`)
+	like(t, must(t, "why", "team/doc"), `team/doc is ready since [\d:]+ \([\d.]+s ago\)\. Nobody uses it.*backend +two, generation #\d+\n.*Why there: .*GENERATION .*`)
+	like(t, must(t, "explain", "--id", "two"), `team/doc is ready .*`)
 
-	like(t, must(t, "stop", "doc-17", "team/doc"), `one has ended \(external, soft, exited with an error\) after [\d.]+s\ntwo has ended .*`)
+	like(t, must(t, "stop", "doc-17", "team/doc"), `doc-17 \(one\) has ended after [\d.]+s: by SIGTERM, because someone asked for it\nteam/doc \(two\) has ended .*`)
 	fails(t, 1, `Nothing runs for key "doc-17".`, "stop", "doc-17")
 	like(t, must(t, "ls"), `KEY [^\n]*\n`)
 	like(t, must(t, "ls", "--all"), `KEY [^\n]*\ndoc-17 +terminated [^\n]*\nteam/doc [^\n]*\n`)
-	like(t, must(t, "status", "doc-17"), `key .*status +terminated, for .*exit +SIGTERM, code 143, external\nlast output\n  bye\n`)
-	like(t, must(t, "status", "doc-17", "--follow"), `(20\d\d-\d\d-\d\d [\d:.]+  [a-z]+( \([a-z, ]+\))?\n){7}`)
-	like(t, must(t, "why", "doc-17"), `Nothing runs for doc-17.\n.*`)
+	like(t, must(t, "status", "doc-17"), `key .*status +terminated, for .*ended +by SIGTERM, because someone asked for it\nlast output\n  bye\n`)
+	like(t, must(t, "status", "doc-17", "--follow"), `(20\d\d-\d\d-\d\d [\d:.]+  [a-z]+(: someone asked for it)?\n){7}`)
+	like(t, must(t, "why", "doc-17"), `Nothing runs for doc-17\.\n\nThe last one \(generation #\d+\) ended at [^\n]*: by SIGTERM, because someone asked for it\.\nIts last output:\n  bye\n.*`)
 	like(t, must(t, "events"), `( +\d+  20\d\d-[^\n]+\n)+`)
 }
 
@@ -198,6 +198,8 @@ func TestEverythingPrintsJSON(t *testing.T) {
 		{"why", "k"},
 		{"node", "ls"},
 		{"version"},
+		{"top", "--once"},
+		{"completion", "bash"},
 		{"node", "drain", "dr-scripted"},
 		{"node", "undrain", "dr-scripted"},
 		{"api-key", "create", "x", "--grant", "read"},
@@ -251,7 +253,7 @@ func TestFollowingGoesOnUntilTheEnd(t *testing.T) {
 	until(t, &status, "ready")
 	until(t, &events, "ready")
 	must(t, "stop", "k", "--no-wait", "--hard")
-	if code := <-done; code != 0 || !strings.Contains(status.String(), "hard-terminating (external, hard)") || !strings.Contains(status.String(), "terminated") {
+	if code := <-done; code != 0 || !strings.Contains(status.String(), "hard-terminating: someone asked for it") || !strings.Contains(status.String(), "terminated") {
 		t.Errorf("exit %d\n%s", code, status.String())
 	}
 	until(t, &events, "ended")
@@ -360,6 +362,9 @@ func TestShapesOfClientAndControllerAgree(t *testing.T) {
 		{controller.ClusterState{Drones: []controller.DroneView{{}}, Proxies: []controller.NodeView{{}}}, &client.ClusterState{}},
 		{controller.Explanation{Now: &controller.NowView{}, History: []controller.PastView{{Exit: &controller.ExitView{}}}, Crash: &controller.CrashView{}, Events: []controller.EventView{{}}}, &client.Explanation{}},
 		{controller.APIKeyView{}, &client.APIKey{}},
+		{controller.Applied{Warnings: []string{"w"}}, &client.Applied{}},
+		{controller.AppList{Apps: []controller.AppView{{Releases: []controller.ReleaseView{{}}}}}, &client.Apps{}},
+		{controller.DataView{}, &client.Data{}},
 	} {
 		said, err := json.Marshal(pair[0])
 		if err != nil {
@@ -378,10 +383,12 @@ func TestShapesOfClientAndControllerAgree(t *testing.T) {
 }
 
 func ExampleexitText() {
-	code, signal := 137, "SIGKILL"
-	fmt.Println(exitText(&client.Exit{Code: &code, Signal: &signal, OOM: true}))
+	code, signal := 143, "SIGTERM"
+	fmt.Println(exitText(&client.Exit{Code: &code, Signal: &signal, Reason: "external"}))
+	fmt.Println(exitText(&client.Exit{Code: &code, OOM: true}))
 	fmt.Println(exitText(&client.Exit{}))
 	// Output:
-	// out of memory, code 137
-	// unknown
+	// by SIGTERM, because someone asked for it
+	// by itself because it used more memory than its limit
+	// by itself with an unknown exit code
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +19,8 @@ func newWhyCommand() *cobra.Command {
 		Use:     "why KEY",
 		Aliases: []string{"explain"},
 		Short:   "Say why a key's backend runs, or doesn't",
+		Long: "Say why a key's backend runs, or doesn't: what holds it awake and what would end\n" +
+			"it, where it was placed and why, and how the one before ended.",
 		GroupID: groupUse,
 		Args:    t.check,
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -26,15 +28,9 @@ func newWhyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var k plane.Key
-			if t.id == "" {
-				k = t.key(cmd, given[0])
-			} else {
-				b, err := c.Backend(cmd.Context(), plane.BackendID(t.id))
-				if err != nil {
-					return err
-				}
-				k = b.Key
+			k, err := t.about(cmd, c, given)
+			if err != nil {
+				return err
 			}
 			why, err := c.Explain(cmd.Context(), k.Namespace, k.Name)
 			if err != nil {
@@ -50,32 +46,31 @@ func newWhyCommand() *cobra.Command {
 		},
 	}
 	r.bind(cmd.Flags())
-	t.bind(cmd.Flags())
+	t.bind(cmd, &r)
 	return cmd
 }
 
+// about is the key of the target.
+func (t *target) about(cmd *cobra.Command, c *client.Client, given []string) (plane.Key, error) {
+	if t.id == "" {
+		return t.key(cmd.Context(), c, cmd, given[0])
+	}
+	b, err := c.Backend(cmd.Context(), plane.BackendID(t.id))
+	return b.Key, err
+}
+
+// printWhy tells the story from now backwards.
 func printWhy(w io.Writer, why client.Explanation) error {
 	if err := printNow(w, why); err != nil {
 		return err
 	}
-	if why.Decision != "" {
-		_, _ = fmt.Fprintf(w, "\nPlaced: %s\n", cell(why.Decision))
+	if why.Decision != "" && why.Now != nil {
+		_, _ = fmt.Fprintf(w, "\nWhy there: %s\n", cell(why.Decision))
 	}
-	if x := why.Crash; x != nil {
-		_, _ = fmt.Fprintf(w, "\nIt ended %s in a row right after its start; the next start is possible in %ds.\n", plural(x.Count, "time"), x.RetryIn)
-		if x.Output != "" {
-			_, _ = fmt.Fprintf(w, "Its last output:\n%s\n", indent(x.Output))
-		}
-	}
-	if len(why.History) > 0 {
-		rows := [][]string{{"GENERATION", "BACKEND", "STARTED", "STATUS", "WHAT BECAME OF IT"}}
-		for _, p := range why.History {
-			rows = append(rows, []string{strconv.FormatInt(int64(p.Generation), 10), string(p.Backend), clock(p.CreatedAt), string(p.Status), p.Story})
-		}
-		_, _ = fmt.Fprintln(w)
-		if err := table(w, rows); err != nil {
-			return err
-		}
+	printCrash(w, why.Crash)
+	printLastEnd(w, why)
+	if err := printHistory(w, why.History); err != nil {
+		return err
 	}
 	if len(why.Events) == 0 {
 		return nil
@@ -89,23 +84,92 @@ func printWhy(w io.Writer, why client.Explanation) error {
 }
 
 func printNow(w io.Writer, why client.Explanation) error {
+	key := cell(why.Key.String())
 	now := why.Now
 	if now == nil {
-		_, err := fmt.Fprintf(w, "Nothing runs for %s.\n", cell(why.Key.String()))
+		_, err := fmt.Fprintf(w, "Nothing runs for %s.\n", key)
 		return err
 	}
-	_, _ = fmt.Fprintf(w, "%s: %s\n\n", cell(why.Key.String()), cell(now.Awake))
 	b := now.Backend
+	_, _ = fmt.Fprintf(w, "%s is %s since %s. %s\n\n", key, b.Status, momentText(b.Since), cell(now.Awake))
+	requests := ""
+	if n := now.Plain + now.Upgraded; n > 0 {
+		requests = fmt.Sprintf("%d open, %d of them upgraded (WebSocket)", n, now.Upgraded)
+	}
+	memory := ""
+	if b.CPUMS > 0 || b.MemoryBytes > 0 {
+		memory = fmt.Sprintf("%s of memory, %s of CPU so far", bytesText(b.MemoryBytes), age(time.Duration(b.CPUMS)*time.Millisecond))
+	}
 	return card(w,
-		[2]string{"backend", string(b.BackendID)},
-		[2]string{"status", fmt.Sprintf("%s, for %s", b.Status, age(since(b.Since)))},
+		[2]string{"backend", fmt.Sprintf("%s, generation %s", b.BackendID, generationText(b.Generation))},
+		[2]string{"app", appText(b)},
 		[2]string{"drone", string(b.Drone)},
-		[2]string{"requests", fmt.Sprintf("%d open, %d of them upgraded", now.Plain+now.Upgraded, now.Upgraded)},
+		[2]string{"requests", requests},
 		[2]string{"holds", holdsText(now.Holds)},
 		[2]string{"idle limit", seconds(now.IdleAfter)},
 		[2]string{"idle stop in", seconds(now.IdleIn)},
 		[2]string{"lifetime ends in", seconds(now.EndsIn)},
-		[2]string{"cpu", age(time.Duration(b.CPUMS) * time.Millisecond)},
-		[2]string{"memory", bytesText(b.MemoryBytes)},
+		[2]string{"uses", memory},
 	)
+}
+
+// momentText is a time of day with how long ago it was, and the day if it
+// isn't today.
+func momentText(ms int64) string {
+	at := time.UnixMilli(ms).Local()
+	form := "15:04:05"
+	if y, m, d := time.Now().Date(); at.Day() != d || at.Month() != m || at.Year() != y {
+		form = "2006-01-02 15:04:05"
+	}
+	return fmt.Sprintf("%s (%s ago)", at.Format(form), age(since(ms)))
+}
+
+func printCrash(w io.Writer, x *client.Crash) {
+	if x == nil {
+		return
+	}
+	next := "the next connect starts it again"
+	if x.RetryIn > 0 {
+		next = fmt.Sprintf("it isn't started again for %s", age(time.Duration(x.RetryIn)*time.Second))
+	}
+	_, _ = fmt.Fprintf(w, "\nIt ended %s in a row right after its start; %s.\n", plural(x.Count, "time"), next)
+	if x.Output != "" {
+		_, _ = fmt.Fprintf(w, "Its last output:\n%s\n", indent(x.Output))
+	}
+}
+
+const lastLines = 10
+
+// printLastEnd tells how the latest of the ended generations ended.
+func printLastEnd(w io.Writer, why client.Explanation) {
+	for _, p := range why.History {
+		if p.EndedAt == nil {
+			continue
+		}
+		_, _ = fmt.Fprintf(w, "\nThe last one (generation %s) ended at %s: %s.\n", generationText(p.Generation), momentText(*p.EndedAt), pastEnd(p))
+		if p.Exit != nil && p.Exit.Output != "" && (why.Crash == nil || why.Crash.Output != p.Exit.Output) {
+			lines := strings.Split(strings.TrimRight(p.Exit.Output, "\n"), "\n")
+			_, _ = fmt.Fprintf(w, "Its last output:\n%s\n", indent(strings.Join(lines[max(0, len(lines)-lastLines):], "\n")))
+		}
+		return
+	}
+}
+
+func pastEnd(p client.Past) string {
+	if p.Exit != nil {
+		return exitText(p.Exit)
+	}
+	return reasonText(p.Reason)
+}
+
+func printHistory(w io.Writer, history []client.Past) error {
+	if len(history) == 0 {
+		return nil
+	}
+	rows := [][]string{{"GENERATION", "BACKEND", "STARTED", "STATUS", "WHAT BECAME OF IT"}}
+	for _, p := range history {
+		rows = append(rows, []string{generationText(p.Generation), string(p.Backend), clock(p.CreatedAt), string(p.Status), p.Story})
+	}
+	_, _ = fmt.Fprintln(w)
+	return table(w, rows)
 }

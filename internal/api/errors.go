@@ -44,7 +44,7 @@ func status(e *plane.Error) int {
 		return http.StatusTooManyRequests
 	case plane.StartFailed:
 		return http.StatusBadGateway
-	case plane.KeyHeldUnhealthy, plane.CrashLoop, plane.Unavailable:
+	case plane.KeyHeldUnhealthy, plane.CrashLoop, plane.Unavailable, plane.DataUnavailable:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError

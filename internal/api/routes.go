@@ -28,6 +28,13 @@ func (a *API) routes(d door) *http.ServeMux {
 	guarded("POST /ctrl/b/{backend}/hard-terminate", faultDatabase, a.terminate(plane.Hard))
 	guarded("POST /ctrl/b/revoke", faultRevoke, a.revoke)
 
+	guarded("GET /ctrl/apps", faultDatabase, a.apps)
+	guarded("GET /ctrl/apps/{app}", faultDatabase, a.app)
+	guarded("PUT /ctrl/apps/{app}", faultDatabase, a.apply)
+	guarded("POST /ctrl/apps/{app}/release", faultDatabase, a.setRelease)
+	guarded("GET /ctrl/data", faultDatabase, a.data)
+	guarded("DELETE /ctrl/data", faultDatabase, a.abandon)
+
 	guarded("GET /ctrl/c/{cluster}/state", faultDatabase, a.clusterState)
 	guarded("POST /ctrl/c/{cluster}/d/{drone}/drain", faultDatabase, a.drain(true))
 	guarded("POST /ctrl/c/{cluster}/d/{drone}/undrain", faultDatabase, a.drain(false))
