@@ -5,8 +5,6 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
-
-	"plane"
 )
 
 func newRollbackCommand() *cobra.Command {
@@ -50,9 +48,6 @@ func rollback(cmd *cobra.Command, r remote, app string, release int64) error {
 		return orNearestApp(cmd, c, app, err)
 	}
 	now, err := c.SetRelease(cmd.Context(), app, release)
-	if plane.IsKind(err, plane.NotFound) && release == 0 {
-		return plane.NewError(plane.NotFound, fmt.Sprintf("App %q has no release before %d.", app, before.Release))
-	}
 	switch {
 	case err != nil:
 		return err

@@ -30,7 +30,7 @@ var changing = []struct {
 	instead string
 }{
 	{regexp.MustCompile(`"id":"[a-z0-9]{14}"`), `"id":"ERROR_ID"`},
-	{regexp.MustCompile(`"(time|since|created_at|ended_at)":\d{13}`), `"$1":MILLIS`},
+	{regexp.MustCompile(`"(time|since|created_at|ended_at|updated_at|attached_at)":\d{13}`), `"$1":MILLIS`},
 	{regexp.MustCompile(`"secret_token":"[A-Za-z0-9_-]{43}"`), `"secret_token":"SECRET"`},
 	{regexp.MustCompile(`s\.[A-Za-z0-9_-]{43}`), `STATIC`},
 	{regexp.MustCompile(`"token":"[A-Za-z0-9_-]{60,}"`), `"token":"TOKEN"`},
@@ -40,6 +40,7 @@ var changing = []struct {
 	{regexp.MustCompile(`"(last_heartbeat_age|controller_heartbeat_age)":\d+`), `"$1":SECONDS`},
 	{regexp.MustCompile(`lk-[a-z0-9]{14}`), `lk-RANDOM`},
 	{regexp.MustCompile(`"backend_id":"[a-z0-9]{14}"`), `"backend_id":"RANDOM"`},
+	{regexp.MustCompile(`"volume":"[a-z0-9-]+"`), `"volume":"VOLUME"`},
 	{regexp.MustCompile(`/b/[a-z0-9]{14}/`), `/b/RANDOM/`},
 }
 

@@ -22,6 +22,8 @@ func parseQuery(r *http.Request, names ...string) (query, error) {
 	}
 	for name, v := range values {
 		switch {
+		case len(names) == 0:
+			return query{}, plane.Invalid(name, fmt.Sprintf("%s is not a parameter here; there are none.", name))
 		case !slices.Contains(names, name):
 			return query{}, plane.Invalid(name, fmt.Sprintf("%s is not a parameter here%s", name, didYouMean(name, names)))
 		case len(v) > 1:

@@ -38,6 +38,12 @@ type Site struct {
 // New starts a site; opts need no more than a guard.
 func New(t testing.TB, opts api.Options) *Site {
 	t.Helper()
+	return NewWith(t, opts, func(*controller.Config) {})
+}
+
+// NewWith starts a site whose controller is configured further.
+func NewWith(t testing.TB, opts api.Options, configure func(*controller.Config)) *Site {
+	t.Helper()
 	s := &Site{Log: &Log{}}
 	var err error
 	s.DB, err = sqlite.Open(context.Background(), filepath.Join(t.TempDir(), "plane.db"), sqlite.Options{})
@@ -46,9 +52,11 @@ func New(t testing.TB, opts api.Options) *Site {
 	}
 	t.Cleanup(func() { _ = s.DB.Close() })
 	quiet := slog.New(slog.DiscardHandler)
-	s.Controller, err = controller.New(context.Background(), controller.Config{
+	config := controller.Config{
 		Name: "co-test", Store: s.DB, DefaultCluster: Cluster, URL: "http://127.0.0.1:8080", Version: "1.2.3", Hash: "abcd1234", Log: quiet,
-	})
+	}
+	configure(&config)
+	s.Controller, err = controller.New(context.Background(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
