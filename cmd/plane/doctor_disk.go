@@ -142,12 +142,12 @@ func (d doctor) data(ctx context.Context) finding {
 	there, _ := os.ReadDir(dir)
 	strange := 0
 	for _, e := range there {
-		if !rows[e.Name()] {
+		if e.IsDir() && !rows[e.Name()] {
 			strange++
 		}
 	}
 	if strange > 0 {
-		return warned(check, fmt.Sprintf("%s has %s that the store doesn't know.", dir, plural(strange, "entry")), "Look into them, and remove what nobody needs.")
+		return warned(check, fmt.Sprintf("%s has data that the store doesn't know: %s.", dir, plural(strange, "volume")), "Look into them, and remove what nobody needs.")
 	}
 	return fine(check, "That of %s is kept here.", plural(len(rows), "key"))
 }

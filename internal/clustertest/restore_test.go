@@ -16,9 +16,15 @@ import (
 // cli runs one command of the binary to its end.
 func cli(t *testing.T, dir string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return cliIn(t, dir, nil, args...)
+}
+
+func cliIn(t *testing.T, dir string, env []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	var out, errOut bytes.Buffer
 	cmd := exec.Command(Build(t).Plane, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &errOut
+	cmd.Env = append(os.Environ(), env...)
 	if err := cmd.Run(); cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
