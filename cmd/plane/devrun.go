@@ -113,12 +113,14 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	}
 	defer agent.close()
 	p, err := proxy.New(proxy.Config{
-		Name: devProxyName, Cluster: cluster, Hosts: []string{proxyHost, proxyListener.Addr().String()},
+		Metrics: proxy.NewMetrics(adm.Registry()),
+		Name:    devProxyName, Cluster: cluster, Hosts: []string{proxyHost, proxyListener.Addr().String()},
 		ControllerURLs: []string{apiURL}, Version: version, Hash: buildHash(), Log: log.With("part", "proxy"),
 	})
 	if err != nil {
 		return err
 	}
+	adm.Live("proxy", checkWait, p.Alive)
 	adm.Ready("proxy", checkWait, proxyReady(p))
 	d = dev{
 		show: show, agent: agent.Agent, controller: c.Controller, apps: apps, dir: dir,

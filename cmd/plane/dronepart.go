@@ -104,11 +104,13 @@ func openDrone(ctx context.Context, h home.Home, s droneSetup, log *slog.Logger)
 		Runtimes: map[string]runtime.Runtime{"process": processes},
 		Commands: s.commands, BaseEnv: s.baseEnv, BaseDir: s.baseDir, SingleHost: s.singleHost, Ports: s.ports,
 		Version: version, Hash: buildHash(), Log: log, Observer: s.observer,
+		Metrics: drone.NewMetrics(s.admin.Registry()),
 	})
 	if err != nil {
 		processes.Close()
 		return nil, err
 	}
+	s.admin.Live("agent", checkWait, agent.Alive)
 	s.admin.Ready("agent", checkWait, agentReady(agent))
 	return &dronePart{Agent: agent, processes: processes, table: t}, nil
 }

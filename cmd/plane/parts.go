@@ -112,11 +112,11 @@ func openController(ctx context.Context, s controllerSetup, log *slog.Logger) (*
 	if err := checkRestored(filepath.Dir(s.dbPath)); err != nil {
 		return nil, err
 	}
-	db, err := sqlite.Open(ctx, s.dbPath, sqlite.Options{Log: log})
+	db, err := sqlite.Open(ctx, s.dbPath, sqlite.Options{Log: log, Metrics: sqlite.NewMetrics(s.admin.Registry())})
 	if err != nil {
 		return nil, err
 	}
-	s.config.Store, s.config.Log = db, log
+	s.config.Store, s.config.Log, s.config.Metrics = db, log, controller.NewMetrics(s.admin.Registry())
 	c, err := controller.New(ctx, s.config)
 	if err != nil {
 		_ = db.Close()
@@ -130,6 +130,7 @@ func openController(ctx context.Context, s controllerSetup, log *slog.Logger) (*
 		_ = db.Close()
 		return nil, fmt.Errorf("listen on the operator's socket: %w", err)
 	}
+	s.admin.Live("controller", checkWait, c.Alive)
 	s.admin.Ready("store", checkWait, storeReady(db))
 	s.api.Log = log
 	return &controllerPart{

@@ -76,12 +76,14 @@ func runProxy(cmd *cobra.Command, f proxyFlags) error {
 	}
 	defer adm.close()
 	p, err := proxy.New(proxy.Config{
-		Name: name, Cluster: cluster, Hosts: []string{l.Addr().String()}, ControllerURLs: f.urls,
+		Metrics: proxy.NewMetrics(adm.Registry()),
+		Name:    name, Cluster: cluster, Hosts: []string{l.Addr().String()}, ControllerURLs: f.urls,
 		RootRedirect: f.rootRedirect, Version: version, Hash: buildHash(), Log: log,
 	})
 	if err != nil {
 		return err
 	}
+	adm.Live("proxy", checkWait, p.Alive)
 	adm.Ready("proxy", checkWait, proxyReady(p))
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

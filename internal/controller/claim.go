@@ -17,6 +17,7 @@ type claimed struct {
 	backend store.Backend  // the new one
 	spawn   wire.Spawn     // for its drone
 	ended   *store.Backend // whose lapsed lease it took over
+	lapsed  bool           // that lease's lapse was recorded
 }
 
 var (
@@ -238,6 +239,7 @@ func (c *Controller) takeOver(tx store.Tx, f facts, out *claimed) error {
 		if err := tx.InsertEvent(lapseEvent(b.Drone, b.Policy)); err != nil {
 			return err
 		}
+		out.lapsed = true
 	}
 	if err := endLost(tx, b, "its drone's lease lapsed"); err != nil {
 		return err
@@ -249,6 +251,11 @@ func (c *Controller) takeOver(tx store.Tx, f facts, out *claimed) error {
 // claimDone tells everybody, after the commit.
 func (c *Controller) claimDone(out claimed) {
 	b := out.backend
+	c.cfg.Metrics.startBegun()
+	c.tell("a drone is to start a backend", b)
+	if out.lapsed {
+		c.cfg.Metrics.lapsed(out.ended.Policy)
+	}
 	if out.ended != nil {
 		c.gone(*out.ended)
 		c.drones.markReap(out.ended.Drone)

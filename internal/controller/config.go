@@ -22,6 +22,7 @@ type Config struct {
 	SingleHost     bool                         // store and only drone share a kernel: suspend doesn't count
 	Version        string
 	Hash           string
+	Metrics        *Metrics             // nil = nothing is counted
 	Log            *slog.Logger         // nil = slog.Default()
 	CleanupMinAge  time.Duration        // ended backends and events are kept this long; 0 = 7 days
 	BestOf         int                  // drones compared by load for each start; 0 = 2

@@ -23,7 +23,8 @@ const (
 
 // Connect gets or starts the backend of a key and hands out a token for it. A
 // connect to a live key writes nothing.
-func (c *Controller) Connect(ctx context.Context, a Actor, r ConnectRequest) (ConnectResponse, error) {
+func (c *Controller) Connect(ctx context.Context, a Actor, r ConnectRequest) (out ConnectResponse, err error) {
+	defer c.cfg.Metrics.connected(time.Now(), &r, &out, &err)
 	w, auth, err := c.checkConnect(ctx, a, r)
 	if err != nil {
 		return ConnectResponse{}, err

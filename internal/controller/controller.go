@@ -71,6 +71,7 @@ func New(ctx context.Context, cfg Config) (*Controller, error) {
 	if err := c.recall(ctx, exclusive); err != nil {
 		return nil, fmt.Errorf("start controller: %w", err)
 	}
+	cfg.Metrics.watch(c)
 	return c, nil
 }
 

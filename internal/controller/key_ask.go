@@ -20,6 +20,7 @@ func (c *Controller) answerKey(ctx context.Context, s *proxySession, m wire.KeyA
 	key := plane.Key{Name: m.Name, Namespace: app}
 	a := wire.KeyAnswer{ID: m.ID, Key: key}
 	r, err := c.routeOfKey(ctx, s, m, key)
+	c.cfg.Metrics.asked(err)
 	if err != nil {
 		var e *plane.Error
 		if !errors.As(err, &e) && ctx.Err() == nil {

@@ -111,11 +111,13 @@ func (c *Controller) sweepDrone(ctx context.Context, d store.Drone, now time.Tim
 			}
 			continue // an epoch that nothing stands on needs no end
 		}
-		err = c.store.Update(ctx, func(tx store.Tx) error {
+		raised := false
+		err = c.store.Update(ctx, func(tx store.Tx) (err error) {
+			raised = false
 			if !c.clock.lapsed(p, d.RenewedAt, tx.Now()) {
 				return nil
 			}
-			raised, err := tx.RaiseEpoch(d.Name, p, d.Epochs.Of(p), p.Terms().Store)
+			raised, err = tx.RaiseEpoch(d.Name, p, d.Epochs.Of(p), p.Terms().Store)
 			if err != nil || !raised {
 				return err
 			}
@@ -123,6 +125,9 @@ func (c *Controller) sweepDrone(ctx context.Context, d store.Drone, now time.Tim
 		})
 		if err != nil {
 			return err
+		}
+		if raised {
+			c.cfg.Metrics.lapsed(p)
 		}
 		c.drones.markReap(d.Name)
 	}
@@ -189,6 +194,7 @@ func (c *Controller) deadOn(ctx context.Context, drone plane.NodeName) ([]store.
 // gone tells everybody that b has ended, after the commit: routes are
 // withdrawn, and whoever waits for its end looks again.
 func (c *Controller) gone(b store.Backend) {
+	c.cfg.Metrics.ended(b)
 	c.live.ended(b.ID)
 	c.use.forget(b.ID)
 	c.starting.take(b.ID)

@@ -14,6 +14,7 @@ import (
 type recorded struct {
 	routes map[plane.BackendID]plane.Route   // of changed backends, the last one
 	now    map[plane.BackendID]store.Backend // changed backends
+	passed []passage
 }
 
 // read gives a backend as it is now in the batch; ok is false for one that
@@ -69,6 +70,7 @@ func (c *Controller) enter(tx store.Tx, b store.Backend, s plane.State, at time.
 	if err != nil || !recorded {
 		return err
 	}
+	out.passed = append(out.passed, passage{b, s, at})
 	if b.Volume != "" && !reachedStart(b.State) && reachedStart(s) {
 		if err := tx.MakeVolume(b.Volume); err != nil {
 			return err
@@ -178,17 +180,28 @@ func (c *Controller) recordActed(tx store.Tx, s *droneSession, m wire.Acted, out
 	return c.enter(tx, b, state, tx.Now(), out)
 }
 
+// tell logs what happened to a backend, so that it can be followed by its key,
+// itself or the request that it was started for.
+func (c *Controller) tell(what string, b store.Backend, more ...any) {
+	c.log.Info(what, append([]any{
+		"key", b.Key.String(), "backend", b.ID, "generation", b.Generation, "drone", b.Drone, "request", b.RequestID,
+	}, more...)...)
+}
+
 // recordDone tells everybody, after the commit.
 func (c *Controller) recordDone(out recorded) {
+	c.cfg.Metrics.passed(out.passed)
 	for id, b := range out.now {
 		switch status := b.State.Status; {
 		case status == plane.Terminated:
+			c.tell("a backend has ended", b, "reason", endReason(b.State))
 			c.routes.begin(id, c.proxies.of(b.Cluster))
 			c.gone(b)
 			continue
 		case status.Ending():
 			c.use.forget(id)
 		case status == plane.Ready:
+			c.tell("a backend is ready", b)
 			c.use.ready(b, time.Now())
 		default:
 			c.hub.notify(topic(id))

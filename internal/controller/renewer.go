@@ -70,7 +70,8 @@ type renewal struct {
 	epochs  plane.Epochs
 	store   plane.StoreEpoch
 	raised  bool
-	stale   bool // the drone must give its inventory first
+	lapsed  []plane.Policy // ended by it
+	stale   bool           // the drone must give its inventory first
 }
 
 func (r *renewer) renew(ctx context.Context, m wire.Renew) error {
@@ -79,6 +80,7 @@ func (r *renewer) renew(ctx context.Context, m wire.Renew) error {
 		out, err = r.c.renewTx(tx, r.s, m)
 		return err
 	})
+	r.c.cfg.Metrics.renewed(out, err)
 	if err != nil {
 		return err
 	}
@@ -134,7 +136,7 @@ func (c *Controller) renewTx(tx store.Tx, s *droneSession, m wire.Renew) (renewa
 			return out, err
 		}
 		if raised {
-			out.raised = true
+			out.raised, out.lapsed = true, append(out.lapsed, p)
 			out.epochs[i]++
 		}
 	}

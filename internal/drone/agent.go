@@ -33,7 +33,9 @@ func New(cfg Config) (*Agent, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("drone: %w", err)
 	}
-	return &Agent{cfg: cfg, instance: plane.RandomName(rand.Reader, plane.NoPrefix)}, nil
+	a := &Agent{cfg: cfg, instance: plane.RandomName(rand.Reader, plane.NoPrefix)}
+	cfg.Metrics.watch(a)
+	return a, nil
 }
 
 // Ready reports whether what ran before has been taken over and a controller

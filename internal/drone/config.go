@@ -43,6 +43,7 @@ type Config struct {
 
 	Version, Hash string
 	Log           *slog.Logger // nil = none
+	Metrics       *Metrics     // nil = nothing is counted
 	Observer      Observer     // nil = none
 
 	patience  time.Duration // how long watching a backend may fail; 0 = 30 s

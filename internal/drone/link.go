@@ -60,6 +60,7 @@ func (l *link) handle(life, work context.Context, m wire.Message) error {
 		return l.renewed(m)
 	case wire.Spawn:
 		acted := l.spawn(life, m)
+		l.Metrics.refused(acted.Refusal)
 		if acted.Refusal == "" && m.Grant.Policy == plane.Fast {
 			signal(l.soon) // its lease may be nearly as old as it can be
 		}
@@ -105,6 +106,7 @@ func (l *link) renew(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-timer.C:
+			l.Metrics.renewal(renewalSilent)
 			if len(l.ControllerURLs) > 1 && time.Since(since) > unanswered {
 				return errors.New("renewals are not answered")
 			}
@@ -144,6 +146,7 @@ func (l *link) rememberRenewal() {
 }
 
 func (l *link) renewed(m wire.Renewed) error {
+	l.Metrics.renewal(string(m.Outcome))
 	if m.Outcome == wire.RenewalSuperseded {
 		return ErrSuperseded
 	}

@@ -137,6 +137,7 @@ func (r *runner) run(ctx context.Context) {
 // resume begins the work of the state that the runner was made with.
 func (r *runner) resume(ctx context.Context) {
 	if r.state.Status == plane.Scheduled {
+		r.log.Info("starting a backend", "drone", r.Name)
 		r.apply(ctx, plane.Event{Kind: plane.EventAccepted})
 		return
 	}

@@ -23,12 +23,12 @@ func (l *link) measure(ctx context.Context) error {
 				batch = append(batch, u)
 			}
 			if len(batch) == usageBatch {
-				l.conn.SendTelemetry(wire.Telemetry{Backends: batch})
+				l.Metrics.lost(l.conn.SendTelemetry(wire.Telemetry{Backends: batch}))
 				batch = nil
 			}
 		}
 		if len(batch) > 0 {
-			l.conn.SendTelemetry(wire.Telemetry{Backends: batch})
+			l.Metrics.lost(l.conn.SendTelemetry(wire.Telemetry{Backends: batch}))
 		}
 	}
 	return context.Cause(ctx)

@@ -140,6 +140,7 @@ func (c *conn) dismiss() bool {
 func (c *conn) refuse(status int) {
 	c.req = request{minor: 1, fields: c.req.fields[:0]}
 	c.last, c.linger = true, true
+	c.p.metrics.answered(kindNone, status)
 	r, _ := answer{status: status}.response(c.p.server)
 	if c.begin(r) == nil {
 		c.flush()

@@ -18,6 +18,7 @@ type exchange struct {
 	flush  func() // the client's
 	req    *request
 	body   bodyReader
+	kind   kind
 	host   string // normal form of req.host
 	way    way
 	peer   string
@@ -62,6 +63,7 @@ func (x *exchange) abort(cause error) {
 	defer x.mu.Unlock()
 	if x.cause == nil {
 		x.cause = cause
+		x.p.metrics.cut(cause)
 	}
 	if x.cancel != nil {
 		x.cancel()
@@ -133,6 +135,7 @@ func (x *exchange) slow(ctx context.Context) (_ context.Context, done func()) {
 func (x *exchange) serve(ctx context.Context) bool {
 	r := x.req
 	t := decide(x.p.names, x.p.session.dev.Load(), x.host, r.path, x.opens)
+	x.kind = kindOf(t.meaning)
 	switch t.meaning {
 	case meansNothing:
 		return x.say(answer{status: t.status})
@@ -180,6 +183,9 @@ func (x *exchange) carry(ctx context.Context, t target) bool {
 			refused = x.admit(ctx, tk)
 		}
 		if refused != nil {
+			if refused == &unauthorized {
+				x.refuse(causeVisitor, refused)
+			}
 			a := *refused
 			a.cors, a.page = cors, page
 			return x.say(a)
@@ -243,6 +249,7 @@ func (x *exchange) explain(ctx context.Context, b *backend, err error) answer {
 	if ended {
 		return gone
 	}
+	x.p.metrics.failed()
 	x.p.log.Warn("can't reach a backend", "backend", b.id, "generation", x.route.Generation, "error", err)
 	return answer{status: 502}
 }
@@ -269,7 +276,7 @@ func (x *exchange) say(a answer) bool {
 	}
 	r, text := a.response(x.p.server)
 	r.declared = r.length
-	if err := x.client.begin(r); err != nil {
+	if err := x.begin(r); err != nil {
 		return false
 	}
 	if text != "" && x.req.method != "HEAD" {

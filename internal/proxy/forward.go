@@ -90,6 +90,7 @@ func (x *exchange) request(u *upstream) error {
 	var err error
 	if part := x.wholeBody(); part != nil {
 		err = u.write(x.head, part)
+		x.p.metrics.sent(len(part))
 	} else {
 		err = u.write(x.head)
 	}
@@ -227,7 +228,7 @@ func (x *exchange) relayBody(u *upstream, tail string) bool {
 	if tail != "" && x.resp.declared >= 0 {
 		x.resp.declared += int64(len(tail))
 	}
-	if err := x.client.begin(&x.resp); err != nil {
+	if err := x.begin(&x.resp); err != nil {
 		return false
 	}
 	x.answer.open(&u.src, x.resp.length)
@@ -242,6 +243,7 @@ func (x *exchange) relayBody(u *upstream, tail string) bool {
 		if err != nil {
 			return false
 		}
+		x.p.metrics.received(len(p))
 	}
 	if tail != "" && x.client.write([]byte(tail)) != nil {
 		return false

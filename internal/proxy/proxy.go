@@ -62,6 +62,7 @@ type Config struct {
 	Version        string
 	Hash           string
 	Log            *slog.Logger
+	Metrics        *Metrics // nil = nothing is counted
 	Timeouts       Timeouts
 }
 
@@ -71,6 +72,7 @@ type Proxy struct {
 	names     hostNames
 	server    string // value of the field of that name
 	log       *slog.Logger
+	metrics   *Metrics
 	uses      uses
 	table     *table
 	asks      *asks
@@ -112,6 +114,7 @@ func New(cfg Config) (*Proxy, error) {
 		names:     newHostNames(cfg.Cluster, cfg.Hosts),
 		server:    "Plane/" + cfg.Version + "-" + cfg.Hash,
 		log:       cfg.Log,
+		metrics:   cfg.Metrics,
 		uses:      uses{wake: make(chan struct{}, 1)},
 		asks:      newAsks(),
 		leave:     make(chan struct{}),
@@ -122,6 +125,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p.table = newTable(&p.uses)
 	p.session = &session{p: p, instance: plane.RandomName(rand.Reader, plane.NoPrefix)}
+	cfg.Metrics.watch(p)
 	return p, nil
 }
 

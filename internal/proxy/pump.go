@@ -73,6 +73,7 @@ func (x *exchange) sendBody(p *pump, u *upstream) error {
 		if err != nil {
 			return err // the backend may have answered nonetheless
 		}
+		x.p.metrics.sent(len(b))
 	}
 	p.taken.Store(true)
 	if !inChunks {

@@ -39,7 +39,7 @@ func (x *exchange) ticketFor(ctx context.Context, t target) (*ticket, *answer) {
 	if token.IsStatic(t.token) {
 		if tk.token != t.token {
 			if len(t.token) != staticLength {
-				return nil, &gone
+				return nil, x.refuse(causeUnreadable, &gone)
 			}
 			*tk = ticket{
 				token: t.token, ref: ref{kind: refStatic, name: token.StaticHash(t.token)},
@@ -54,7 +54,7 @@ func (x *exchange) ticketFor(ctx context.Context, t target) (*ticket, *answer) {
 		}
 	}
 	if tk.claims.Expired(time.Now()) {
-		return nil, &gone
+		return nil, x.refuse(causeExpired, &gone)
 	}
 	return tk, nil
 }
@@ -65,14 +65,14 @@ const staticLength = 2 + 43
 func (x *exchange) openToken(ctx context.Context, tok string) *answer {
 	claims, ring, err := x.open(ctx, tok)
 	if errors.Is(err, token.ErrUnknownKey) {
-		return &later
+		return x.refuse(causeNewKey, &later)
 	}
 	if err == nil && claims.KeyHash != "" {
 		err = errCookie
 	}
 	if err != nil {
 		x.p.log.Debug("refused a token", "token", token.Redact(tok), "error", err)
-		return &gone
+		return x.refuse(causeUnreadable, &gone)
 	}
 	id := identity{claims: &claims, secret: ring.Secret(tok)}
 	x.ticket = ticket{
@@ -96,6 +96,7 @@ func (x *exchange) admit(ctx context.Context, tk *ticket) *answer {
 		tk.backend, tk.host = b, x.req.host
 		return nil
 	}
+	defer x.p.metrics.waited(x.kind, time.Now())
 	limit := x.p.cfg.Timeouts.Ready
 	if tk.ref.kind == refKey {
 		if x.req.wantsPage() {
@@ -136,7 +137,7 @@ func (x *exchange) admitInTime(ctx context.Context, tk *ticket) *answer {
 		changed, stop := b.wait()
 		if a := x.checkHost(b, tk); a != nil {
 			stop()
-			return a
+			return x.refuse(causeHost, a)
 		}
 		v := b.admit(x, tk.claims)
 		if v == holdOn {
@@ -160,7 +161,7 @@ func (x *exchange) admitInTime(ctx context.Context, tk *ticket) *answer {
 			}
 		case isGone:
 			if tk.ref.kind != refKey {
-				return &gone
+				return x.refuse(whyGone(b, tk), &gone)
 			}
 			if route, _ := b.look(); tk.claims != nil && route != nil && !allows(route, tk.claims) {
 				return &unauthorized
@@ -179,7 +180,7 @@ func (x *exchange) locate(ctx context.Context, tk *ticket, fresh bool) (*backend
 	if !fresh {
 		b, none := x.p.table.find(tk.ref, time.Now())
 		if none {
-			return nil, &gone
+			return nil, x.refuse(causeUnknown, &gone)
 		}
 		if b != nil && (b.known() || tk.ref.kind == refKey) {
 			return b, nil
@@ -200,7 +201,7 @@ func (x *exchange) locate(ctx context.Context, tk *ticket, fresh bool) (*backend
 	case b == nil && tk.ref.kind == refKey:
 		return nil, &later
 	case b == nil:
-		return nil, &gone
+		return nil, x.refuse(causeUnknown, &gone)
 	}
 	return b, nil
 }

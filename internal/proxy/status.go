@@ -92,7 +92,7 @@ func (w *watch) stream(ctx context.Context) {
 	r := &response{status: 200, reason: reasonOf(200), length: chunked, declared: chunked, fields: appendOwn([]field{
 		{"content-type", "text/event-stream"}, {"cache-control", "no-store"}, {"x-accel-buffering", "no"},
 	}, x.p.server, "", false)}
-	if !x.start() || x.client.begin(r) != nil || x.client.write([]byte("retry: 1000\n\n")) != nil {
+	if !x.start() || x.begin(r) != nil || x.client.write([]byte("retry: 1000\n\n")) != nil {
 		return
 	}
 	life := time.NewTimer(streamLife)

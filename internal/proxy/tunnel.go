@@ -26,6 +26,7 @@ func (x *exchange) tunnel(u *upstream) {
 	x.handed = true
 	t := &tunnel{x: x, u: u}
 	x.backend.upgrade(x)
+	x.p.metrics.answered(x.kind, x.resp.status)
 	src, err := x.client.hijack(&x.resp)
 	if err != nil {
 		t.end()
@@ -35,13 +36,13 @@ func (x *exchange) tunnel(u *upstream) {
 	_ = u.conn.SetReadDeadline(time.Time{})
 	x.head, x.resp, x.ticket = nil, response{}, ticket{}
 	t.left.Store(2)
-	x.p.tunnels.Go(func() { t.copy(src, u.conn) })
-	x.p.tunnels.Go(func() { t.copy(&u.src, src.conn) })
+	x.p.tunnels.Go(func() { t.copy(src, u.conn, x.p.metrics.sent) })
+	x.p.tunnels.Go(func() { t.copy(&u.src, src.conn, x.p.metrics.received) })
 }
 
 // copy carries one direction. The second to end ends the tunnel.
-func (t *tunnel) copy(from *source, to net.Conn) {
-	err := from.copyTo(to, &t.half)
+func (t *tunnel) copy(from *source, to net.Conn, count func(int)) {
+	err := from.copyTo(to, &t.half, count)
 	if err == nil {
 		t.half.Store(true)
 		_ = to.SetReadDeadline(time.Now().Add(halfOpen))
@@ -66,9 +67,9 @@ func (t *tunnel) end() {
 	t.x.client.done()
 }
 
-// copyTo writes everything that comes to c, up to the end. While it waits it
+// copyTo writes everything that comes to c, up to the end, and counts it. While it waits it
 // holds no buffer.
-func (s *source) copyTo(c net.Conn, half *atomic.Bool) error {
+func (s *source) copyTo(c net.Conn, half *atomic.Bool, count func(int)) error {
 	for {
 		if s.r == s.w {
 			if !s.filled {
@@ -88,6 +89,7 @@ func (s *source) copyTo(c net.Conn, half *atomic.Bool) error {
 		if _, err := c.Write(s.buf[s.r:s.w]); err != nil {
 			return err
 		}
+		count(s.w - s.r)
 		s.r = s.w
 	}
 }

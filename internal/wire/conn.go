@@ -109,18 +109,21 @@ func (c *Conn) Send(m Message) error {
 	return nil
 }
 
-// SendTelemetry queues m beside the state messages; of too many the oldest is dropped.
-func (c *Conn) SendTelemetry(m Message) {
+// SendTelemetry queues m beside the state messages; of too many the oldest is
+// dropped. It gives how many were.
+func (c *Conn) SendTelemetry(m Message) (dropped int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended != nil {
-		return
+		return 1
 	}
 	if len(c.telemetry) >= telemetryQueue {
 		c.telemetry = c.telemetry[1:]
+		dropped = 1
 	}
 	c.telemetry = append(c.telemetry, m)
 	c.signal()
+	return dropped
 }
 
 // SendBulk queues m behind everything else and waits for room, until ctx is

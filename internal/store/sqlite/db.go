@@ -24,6 +24,8 @@ import (
 type Options struct {
 	Log *slog.Logger     // nil = none
 	Now func() time.Time // the database's clock; nil = time.Now
+
+	Metrics *Metrics // nil = nothing is counted
 }
 
 // DB is an open database. It implements store.Store and store.Exclusive.
@@ -33,6 +35,8 @@ type DB struct {
 	writer *writer
 	flush  *checkpointer
 	read   *readers
+
+	metrics *Metrics
 
 	closing sync.Once
 	err     error // of closing
@@ -80,11 +84,11 @@ func open(ctx context.Context, path string, lock *os.File, opts Options) (_ *DB,
 	if err := migrate(ctx, path); err != nil {
 		return nil, err
 	}
-	db := &DB{path: path, lock: lock}
+	db := &DB{path: path, lock: lock, metrics: opts.Metrics}
 	if db.flush, err = newCheckpointer(path, opts.Log); err != nil {
 		return nil, err
 	}
-	if db.writer, err = newWriter(path, opts.Now, db.flush.wake); err != nil {
+	if db.writer, err = newWriter(path, opts.Now, db.flush.wake, opts.Metrics); err != nil {
 		db.flush.close()
 		return nil, err
 	}
@@ -94,6 +98,7 @@ func open(ctx context.Context, path string, lock *os.File, opts Options) (_ *DB,
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	opts.Metrics.watch(db)
 	return db, nil
 }
 
@@ -101,17 +106,20 @@ func open(ctx context.Context, path string, lock *os.File, opts Options) (_ *DB,
 func (db *DB) Exclusive() bool { return true }
 
 // View implements store.Store.
-func (db *DB) View(ctx context.Context, fn func(store.Tx) error) error {
+func (db *DB) View(ctx context.Context, fn func(store.Tx) error) (err error) {
+	defer db.metrics.done(opView, time.Now(), &err)
 	return db.read.view(ctx, fn)
 }
 
 // Update implements store.Store.
-func (db *DB) Update(ctx context.Context, fn func(store.Tx) error) error {
+func (db *DB) Update(ctx context.Context, fn func(store.Tx) error) (err error) {
+	defer db.metrics.done(opUpdate, time.Now(), &err)
 	return db.writer.do(ctx, db.writer.queue, fn)
 }
 
 // Urgent implements store.Store.
-func (db *DB) Urgent(ctx context.Context, fn func(store.Tx) error) error {
+func (db *DB) Urgent(ctx context.Context, fn func(store.Tx) error) (err error) {
+	defer db.metrics.done(opUrgent, time.Now(), &err)
 	return db.writer.do(ctx, db.writer.urgent, fn)
 }
 

@@ -29,6 +29,7 @@ func (t *tx) events(query string, args ...any) ([]store.Event, error) {
 }
 
 func (t *tx) InsertEvent(e store.Event) error {
+	t.kinds = append(t.kinds, e.Kind)
 	_, err := t.exec(`INSERT INTO event (at, kind, actor, namespace, name, tag, backend, generation, node, request_id, text)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		t.Now(), e.Kind, e.Actor, e.Key.Namespace, e.Key.Name, e.Key.Tag, e.Backend, e.Generation, e.Node, e.RequestID, e.Text)

@@ -18,7 +18,8 @@ type tx struct {
 	at     time.Time // what Now gave
 	writes bool
 	saved  bool
-	fault  error // first failure of the database
+	fault  error    // first failure of the database
+	kinds  []string // of the events recorded
 }
 
 var _ store.Tx = (*tx)(nil)

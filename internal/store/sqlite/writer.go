@@ -44,11 +44,13 @@ type writer struct {
 	stop    chan struct{}
 	stopped chan struct{}
 	ending  sync.Once
-	jobs    []*job  // of the batch
-	results []error // of its closures
+	jobs    []*job   // of the batch
+	results []error  // of its closures
+	kinds   []string // of the events that they recorded
+	metrics *Metrics
 }
 
-func newWriter(path string, now func() time.Time, wrote func()) (*writer, error) {
+func newWriter(path string, now func() time.Time, wrote func(), metrics *Metrics) (*writer, error) {
 	c, err := connect(path, "journal_mode(WAL)", "cache_size(-16384)", "temp_store(MEMORY)",
 		fmt.Sprintf("wal_autocheckpoint(%d)", logMost))
 	if err != nil {
@@ -62,6 +64,7 @@ func newWriter(path string, now func() time.Time, wrote func()) (*writer, error)
 		queue:   make(chan *job, queued),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
+		metrics: metrics,
 	}
 	go w.run()
 	return w, nil
@@ -136,7 +139,7 @@ func (w *writer) run() {
 		close(w.stopped)
 	}()
 	for {
-		w.jobs, w.results = w.jobs[:0], w.results[:0]
+		w.jobs, w.results, w.kinds = w.jobs[:0], w.results[:0], w.kinds[:0]
 		select {
 		case <-w.stop:
 			orderly = true
@@ -193,6 +196,7 @@ func (w *writer) batch(first *job) {
 	}
 	if wrote {
 		w.wrote()
+		w.metrics.committed(began, len(w.jobs), w.kinds)
 	}
 	for i, j := range w.jobs {
 		j.done <- w.results[i]
@@ -234,6 +238,9 @@ func (w *writer) try(j *job) (saved bool, err, fault error) {
 	}
 	if _, fault = w.c.exec("RELEASE closure"); fault != nil {
 		return true, err, fmt.Errorf("release: %w", fault)
+	}
+	if err == nil {
+		w.kinds = append(w.kinds, t.kinds...)
 	}
 	return true, err, nil
 }
