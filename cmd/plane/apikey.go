@@ -23,7 +23,8 @@ func newAPIKeyCreateCommand() *cobra.Command {
 		Short: "Make an API key; its secret is shown once",
 		Long: "Make an API key; its secret is shown once.\n\n" +
 			"A grant is VERB or VERB:NAMESPACE/*. Verbs: connect, read, terminate, revoke,\n" +
-			"drain, api-key, node (sockets of drones and proxies), and * for all.",
+			"app (apply and roll back), data (give up kept data), drain, api-key, node (sockets\n" +
+			"of drones and proxies), and * for all.",
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if len(grants) == 0 {

@@ -82,7 +82,9 @@ func TestConnectFindsTheAppOfAKey(t *testing.T) {
 	like(t, must(t, "connect", "doc", "--app", "board"), `.*backend +one \(found\)\n.*`)
 	like(t, must(t, "connect", "--app", "draw"), `.*key +draw/lk-[a-z0-9]+\n.*`)
 	fails(t, 1, `there is no app "bord"; did you mean "board"?`, "connect", "bord/doc")
+	fails(t, 1, `there is no app "team"; there are board, draw.`, "connect", "team/doc")
 	fails(t, 1, "nothing says what to start", "connect", "doc")
+	fails(t, 1, `There is no port "metrics"`, "connect", "doc", "--app", "board", "--port", "metrics")
 	fails(t, 1, `There is no app "bord"`, "connect", "doc", "--app", "bord")
 	fails(t, 2, "--app", "connect", "doc", "--app", "board", "--", "/bin/echo")
 	fails(t, 2, "--namespace", "connect", "doc", "--app", "board", "--namespace", "draw")
@@ -150,7 +152,7 @@ func TestWhyTellsAStory(t *testing.T) {
 	must(t, "connect", "board/doc", "--id", "two")
 	like(t, must(t, "why", "board/doc"), `board/doc is ready since [\d:]+ \([\d.]+s ago\)\. [A-Z][^\n]+\n\n`+
 		`backend +two, generation #\d+\napp +board, release 1\ndrone +dr-scripted\n.*\nWhy there: [^\n]+\n\n`+
-		`The last one \(generation #\d+\) ended at [^\n]+: by SIGTERM, because someone asked for it\.\nIts last output:\n  bye\n\n`+
+		`The last one \(generation #\d+\) ended at [^\n]+: by SIGTERM, because someone asked for it \(loopback\)\.\nIts last output:\n  bye\n\n`+
 		`GENERATION  BACKEND[^\n]+\n#\d+ +two [^\n]+\n#\d+ +one [^\n]+\n\nTIME +EVENT +BY +WHAT\n.*`)
 	like(t, must(t, "why", "--id", "two"), `board/doc is ready.*`)
 	fails(t, 1, `Nothing is known of key "board/nobody".`, "why", "board/nobody")

@@ -27,7 +27,7 @@ type connectFlags struct {
 	image, dir                    string
 	env                           []string
 	cluster, pool, subdomain      string
-	backend, lease                string
+	backend, lease, port          string
 	static, noWait                bool
 	maxIdle, lifetime, tokenLives time.Duration
 }
@@ -81,6 +81,7 @@ func (f *connectFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&f.pool, "pool", "", "pool of drones to start in")
 	flags.StringVar(&f.subdomain, "subdomain", "", "subdomain of the backend's URL")
 	flags.StringVar(&f.backend, "id", "", "id of a new backend")
+	flags.StringVar(&f.port, "port", "", "further port of the app that the URL leads to, by its name")
 	flags.StringVar(&f.lease, "lease", "", "fast, balanced or sticky")
 	flags.BoolVar(&f.static, "static-token", false, "one token for everybody, as long as the backend lives")
 	flags.BoolVar(&f.noWait, "no-wait", false, "don't wait until the backend is ready")
@@ -98,7 +99,7 @@ func split(cmd *cobra.Command, given []string) (words, command []string) {
 }
 
 func (f *connectFlags) request(ctx context.Context, c *client.Client, cmd *cobra.Command, words, command []string) (client.ConnectRequest, error) {
-	var req client.ConnectRequest
+	req := client.ConnectRequest{Port: f.port}
 	spec, err := f.spec(cmd, command)
 	if err != nil {
 		return req, err
@@ -253,10 +254,16 @@ func nothingToStart(ctx context.Context, c *client.Client, k *plane.Key) error {
 	}
 	var names []string
 	for _, a := range apps.Apps {
-		names = append(names, a.Name)
+		if a.Name != "" {
+			names = append(names, a.Name)
+		}
 	}
-	if best := plane.Nearest(k.Namespace, names); best != "" && best != k.Namespace {
+	switch best := plane.Nearest(k.Namespace, names); {
+	case best == k.Namespace || len(names) == 0:
+	case best != "":
 		text = fmt.Sprintf("Nothing runs for %s, and there is no app %q; did you mean %q?", k, k.Namespace, best)
+	default:
+		text = fmt.Sprintf("Nothing runs for %s, and there is no app %q; there are %s.", k, k.Namespace, strings.Join(names, ", "))
 	}
 	return plane.NewError(plane.KeyUnheldNoSpawnConfig, text)
 }

@@ -117,7 +117,7 @@ func TestVerbsFromStartToEnd(t *testing.T) {
 	like(t, must(t, "ls", "--all"), `KEY [^\n]*\ndoc-17 +terminated [^\n]*\nteam/doc [^\n]*\n`)
 	like(t, must(t, "status", "doc-17"), `key .*status +terminated, for .*ended +by SIGTERM, because someone asked for it\nlast output\n  bye\n`)
 	like(t, must(t, "status", "doc-17", "--follow"), `(20\d\d-\d\d-\d\d [\d:.]+  [a-z]+(: someone asked for it)?\n){7}`)
-	like(t, must(t, "why", "doc-17"), `Nothing runs for doc-17\.\n\nThe last one \(generation #\d+\) ended at [^\n]*: by SIGTERM, because someone asked for it\.\nIts last output:\n  bye\n.*`)
+	like(t, must(t, "why", "doc-17"), `Nothing runs for doc-17\.\n\nThe last one \(generation #\d+\) ended at [^\n]*: by SIGTERM, because someone asked for it \(loopback\)\.\nIts last output:\n  bye\n.*`)
 	like(t, must(t, "events"), `( +\d+  20\d\d-[^\n]+\n)+`)
 }
 

@@ -146,7 +146,7 @@ func printLastEnd(w io.Writer, why client.Explanation) {
 		if p.EndedAt == nil {
 			continue
 		}
-		_, _ = fmt.Fprintf(w, "\nThe last one (generation %s) ended at %s: %s.\n", generationText(p.Generation), momentText(*p.EndedAt), pastEnd(p))
+		_, _ = fmt.Fprintf(w, "\nThe last one (generation %s) ended at %s: %s.\n", generationText(p.Generation), momentText(*p.EndedAt), pastEnd(p, why.Events))
 		if p.Exit != nil && p.Exit.Output != "" && (why.Crash == nil || why.Crash.Output != p.Exit.Output) {
 			lines := strings.Split(strings.TrimRight(p.Exit.Output, "\n"), "\n")
 			_, _ = fmt.Fprintf(w, "Its last output:\n%s\n", indent(strings.Join(lines[max(0, len(lines)-lastLines):], "\n")))
@@ -155,11 +155,21 @@ func printLastEnd(w io.Writer, why client.Explanation) {
 	}
 }
 
-func pastEnd(p client.Past) string {
+// pastEnd says how a generation ended, and if someone asked for it, who.
+func pastEnd(p client.Past, events []client.Event) string {
+	text := p.Reason.Phrase()
 	if p.Exit != nil {
-		return exitText(p.Exit)
+		text = exitText(p.Exit)
 	}
-	return reasonText(p.Reason)
+	if p.Reason != plane.External {
+		return text
+	}
+	for _, e := range events {
+		if e.Kind == "terminate" && e.BackendID == p.Backend && e.Actor != "" {
+			return text + " (" + cell(e.Actor) + ")"
+		}
+	}
+	return text
 }
 
 func printHistory(w io.Writer, history []client.Past) error {

@@ -23,55 +23,27 @@ func generationText(g plane.Generation) string {
 
 // exitText says in a few words how a backend ended; "" if it didn't.
 func exitText(x *client.Exit) string {
-	switch {
-	case x == nil:
+	if x == nil {
 		return ""
-	case x.Reason == plane.Lost:
-		return "lost: " + reasonText(x.Reason)
-	case x.Reason == "":
-		return "by itself " + exitHow(*x)
 	}
-	return exitHow(*x) + ", because " + reasonText(x.Reason)
-}
-
-func exitHow(x client.Exit) string {
-	switch {
-	case x.OOM:
-		return "because it used more memory than its limit"
-	case x.Signal != nil && *x.Signal != "":
-		return "by " + *x.Signal
-	case x.Code == nil:
-		return "with an unknown exit code"
+	end := plane.Exit{Code: x.Code, OOM: x.OOM}
+	if x.Signal != nil {
+		end.Signal = *x.Signal
 	}
-	return fmt.Sprintf("with exit code %d", *x.Code)
-}
-
-// reasonText says why a backend was made to end.
-func reasonText(r plane.Reason) string {
-	switch r {
-	case plane.Swept:
-		return "it was idle, or at its lifetime limit"
-	case plane.External:
-		return "someone asked for it"
-	case plane.KeyExpired:
-		return "its drone's lease ran out"
+	switch x.Reason {
 	case plane.Lost:
-		return "nothing of it was found"
-	case plane.StartupTimeout:
-		return "it wasn't ready in time"
-	case plane.InternalError:
-		return "watching it failed"
+		return "lost: " + x.Reason.Phrase()
 	case "":
-		return "it ended by itself"
+		return "by itself " + end.How()
 	}
-	return string(r)
+	return end.How() + ", because " + x.Reason.Phrase()
 }
 
 // entryText is what a status entry says beside its status.
 func entryText(e client.StatusEntry) string {
 	var notes []string
 	if e.TerminationReason != "" {
-		notes = append(notes, reasonText(e.TerminationReason))
+		notes = append(notes, e.TerminationReason.Phrase())
 	}
 	if e.TerminationReason == "" && e.ExitError != nil && *e.ExitError { // who is asked to end may end anyhow
 		notes = append(notes, "it exited with an error")
