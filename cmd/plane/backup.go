@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,19 +47,30 @@ type place struct{ dir, db string }
 
 // place that is meant. It need not exist.
 func (f stateFlags) place() (place, error) {
-	dir := f.dataDir
-	if dir == "" {
-		wd, err := os.Getwd()
-		if err != nil {
-			return place{}, fmt.Errorf("find the working directory: %w", err)
-		}
-		var used bool
-		if dir, used = devDataDirOf(wd); !used {
-			if _, err := os.Stat(filepath.Join(roleDataDir("controller"), storeFile)); err == nil {
-				dir = roleDataDir("controller")
-			}
-		}
+	if f.dataDir != "" {
+		return f.at(f.dataDir)
 	}
+	dir, used, err := devPlace()
+	if err != nil {
+		return place{}, err
+	}
+	if _, err := os.Stat(filepath.Join(roleDataDir("controller"), storeFile)); err == nil && !used {
+		dir = roleDataDir("controller")
+	}
+	return f.at(dir)
+}
+
+// devPlace is the data directory of `plane dev` here.
+func devPlace() (dir string, used bool, err error) {
+	wd, err := os.Getwd()
+	if err != nil {
+		return "", false, fmt.Errorf("find the working directory: %w", err)
+	}
+	dir, used = devDataDirOf(wd)
+	return dir, used, nil
+}
+
+func (f stateFlags) at(dir string) (place, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return place{}, err
@@ -123,13 +135,13 @@ func runBackup(ctx context.Context, f backupFlags, file string, out, errOut io.W
 	}
 	w, err := backup.Create(file, replace)
 	if err != nil {
-		return aboutFile(err)
+		return aboutBackup(file, err)
 	}
 	defer w.Close()
 	w.Progress = progress(errOut, "copied")
 	head, err := at.backup(ctx, w, filepath.Dir(file))
 	if err != nil {
-		return aboutFile(err)
+		return aboutBackup(file, err)
 	}
 	st, err := os.Stat(file)
 	if err != nil {
@@ -143,6 +155,24 @@ func runBackup(ctx context.Context, f backupFlags, file string, out, errOut io.W
 		_, _ = fmt.Fprintf(errOut, "%s was being rewritten while it was copied; what the backup has of it may be half old and half new\n", name)
 	}
 	_, err = fmt.Fprintf(out, "%s: %s, %s\n", file, bytesText(st.Size()), plural(sum.Files, "file"))
+	return err
+}
+
+// aboutBackup says what to do about a file that can't be written or read.
+func aboutBackup(file string, err error) error {
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("no space left to write %s; free some, or write it to another disk", file)
+	case !errors.As(err, &path):
+		return err
+	case errors.Is(err, fs.ErrNotExist) && filepath.Dir(path.Path) == filepath.Dir(file):
+		return fmt.Errorf("there is no directory %s; make it, or name another file", filepath.Dir(file))
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("no permission for %s; run this as its owner, or name another file", path.Path)
+	case errors.Is(err, syscall.EISDIR):
+		return fmt.Errorf("%s is a directory; name a file in it", path.Path)
+	}
 	return err
 }
 

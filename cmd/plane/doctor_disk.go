@@ -103,10 +103,8 @@ func (d doctor) store() finding {
 	case has < knows:
 		return fine(check, "%s is sound; its schema %d becomes %d at the next start.", d.db, has, knows)
 	}
-	who := "nobody has it open"
-	if lock, err := sqlite.Lock(d.db); err == nil {
-		_ = lock.Close()
-	} else if errors.Is(err, sqlite.ErrInUse) {
+	who := "nothing serves from it"
+	if answers(operatorSocket(d.dir)) {
 		who = "process " + line(d.db+".lock") + " has it open"
 	}
 	return fine(check, "%s is sound (schema %d); %s.", d.db, has, who)

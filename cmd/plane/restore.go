@@ -64,18 +64,18 @@ type restored struct {
 }
 
 func runRestore(ctx context.Context, f restoreFlags, file string, out, errOut io.Writer) error {
-	at, err := f.place()
-	if err != nil {
-		return err
-	}
 	in, err := os.Open(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no file %s; name one that `plane backup` wrote", file)
 	}
 	if err != nil {
-		return err
+		return aboutBackup(file, err)
 	}
 	defer in.Close()
+	at, err := f.target(in)
+	if err != nil {
+		return unchanged(file, err)
+	}
 	h, release, err := at.seize()
 	if err != nil {
 		return err
@@ -83,16 +83,44 @@ func runRestore(ctx context.Context, f restoreFlags, file string, out, errOut io
 	defer release()
 	r := restoration{place: at, home: h, storeOnly: f.storeOnly}
 	done, err := r.run(ctx, in, progress(errOut, "unpacked"))
-	if errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrNotBackup) || errors.Is(err, backup.ErrNewer) {
-		return fmt.Errorf("%s can't be restored, and nothing was changed: %w", file, err)
-	}
 	if err != nil {
-		return aboutFile(err)
+		return unchanged(file, err)
 	}
 	if f.json {
 		return printJSON(out, done)
 	}
 	return done.print(out)
+}
+
+// target is the directory that is meant, if none is named the one that is to
+// such a backup what it was made of.
+func (f restoreFlags) target(in io.ReadSeeker) (place, error) {
+	head, err := backup.Peek(in)
+	if err != nil {
+		return place{}, err
+	}
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
+		return place{}, err
+	}
+	dir := f.dataDir
+	switch {
+	case dir != "":
+	case head.Drone == "":
+		dir = roleDataDir("controller")
+	default:
+		if dir, _, err = devPlace(); err != nil {
+			return place{}, err
+		}
+	}
+	return f.at(dir)
+}
+
+// unchanged says that a file is of no use.
+func unchanged(file string, err error) error {
+	if errors.Is(err, backup.ErrDamaged) || errors.Is(err, backup.ErrNotBackup) || errors.Is(err, backup.ErrNewer) {
+		return fmt.Errorf("%s can't be restored, and nothing was changed: %w", file, err)
+	}
+	return aboutFile(err)
 }
 
 func (r restored) print(out io.Writer) error {

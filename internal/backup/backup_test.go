@@ -262,6 +262,9 @@ func TestATreeThatIsWrittenToIsCopiedWithAllThatWasAcknowledged(t *testing.T) {
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "folded"), "0\n")
 	put(t, filepath.Join(dir, "log"), "")
+	for i := range 100 { // between the two: copying takes longer than folding
+		put(t, filepath.Join(dir, fmt.Sprint("g-", i)), "x")
+	}
 	var mu sync.Mutex // guards said
 	said := 0
 	stop := make(chan struct{})
@@ -292,7 +295,7 @@ func TestATreeThatIsWrittenToIsCopiedWithAllThatWasAcknowledged(t *testing.T) {
 	})
 	defer program.Wait()
 	defer close(stop)
-	for range 10 {
+	for range 4 {
 		mu.Lock()
 		before := said
 		mu.Unlock()

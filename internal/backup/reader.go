@@ -35,6 +35,17 @@ type Reader struct {
 // Sum is how much has been unpacked.
 func (r *Reader) Sum() Sum { return r.sum }
 
+// Peek reads what a backup is of, without judging the rest.
+func Peek(in io.Reader) (Head, error) {
+	r := Reader{got: map[string]item{}}
+	gz, err := gzip.NewReader(in)
+	if err != nil {
+		return Head{}, notBackup("it isn't compressed as one")
+	}
+	r.tar = tar.NewReader(gz)
+	return r.head()
+}
+
 // Unpack reads a whole backup from in into root, which must be empty, and makes
 // it durable. Nothing may be used of it unless the error is nil: only then is
 // everything there that was written, and as it was written. Nothing is ever

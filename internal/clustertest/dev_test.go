@@ -180,6 +180,8 @@ func TestDevSaysWhatIsWrongInOneSentence(t *testing.T) {
 	if err := os.WriteFile(plainFile, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	cutShort := t.TempDir()
+	write(t, filepath.Join(cutShort, "restore.unfinished"), "over-there\n")
 	free := []string{"--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0"}
 	for _, c := range []struct {
 		name, says string
@@ -194,6 +196,7 @@ func TestDevSaysWhatIsWrongInOneSentence(t *testing.T) {
 		{"not loopback", "loopback", append([]string{"--data-dir", t.TempDir(), "--api", "0.0.0.0:0", "--"}, Build(t).Echo), 1},
 		{"command and file", "one of them", []string{"--file", "plane.yaml", "--", Build(t).Echo}, 1},
 		{"no such plane.yaml", "plane init", append([]string{"--data-dir", t.TempDir(), "--file", "none.yaml"}, free...), 0},
+		{"restore cut short", "plane restore", append(append([]string{"--data-dir", cutShort}, free...), "--", Build(t).Echo), 0},
 		{"nothing to watch", "no such directory", append(append([]string{"--data-dir", t.TempDir(), "--watch", "none"}, free...), "--", Build(t).Echo), 0},
 		{"data directory is a file", "--data-dir", append([]string{"--data-dir", plainFile}, append(free, "--", Build(t).Echo)...), 0},
 	} {

@@ -111,11 +111,12 @@ func TestABackupMovesToAnotherMachine(t *testing.T) {
 	t.Parallel()
 	d := StartDev(t, nil, Build(t).Echo)
 	d.start("key", 2)
+	file := filepath.Join(t.TempDir(), "it.plane")
+	does(t, "backup", file, "--data-dir", d.DataDir) // the store believes that two live
 	if err := d.Stop(30 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "it.plane")
-	does(t, "backup", file, "--data-dir", d.DataDir) // nothing runs
+	does(t, "backup", file+"-2", "--data-dir", d.DataDir) // nothing runs
 	d.DataDir = filepath.Join(t.TempDir(), "new")
 	does(t, "restore", file, "--data-dir", d.DataDir)
 	if left, _ := filepath.Glob(filepath.Join(d.DataDir, "*restore*")); len(left) > 0 {
@@ -139,7 +140,7 @@ func TestAStoreRestoredUnderLiveBackendsAdoptsThemAll(t *testing.T) {
 	does(t, "backup", file, "--data-dir", d.DataDir)
 	after, generations := d.start("after", 3)
 	d.Kill()
-	refuses(t, "--store-only", "restore", file, "--data-dir", d.DataDir)
+	refuses(t, "6 backends of ", "restore", file, "--data-dir", d.DataDir)
 	if out := does(t, "restore", file, "--store-only", "--data-dir", d.DataDir); !strings.Contains(out, "taken over") {
 		t.Errorf("said %q", out)
 	}
@@ -217,4 +218,33 @@ func listing(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	return s.String()
+}
+
+// Drones and controllers have directories of their own: the controller's is put
+// back while the drone, which knows nothing of it, runs on.
+func TestAControllersStoreIsRestoredUnderItsDrone(t *testing.T) {
+	t.Parallel()
+	a := StartApart(t)
+	file := filepath.Join(t.TempDir(), "it.plane")
+	does(t, "backup", file, "--data-dir", a.DataDir+"/controller")
+	later, err := connect(a.API, "later", Build(t).Echo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, "in use", "restore", file, "--data-dir", a.DataDir+"/controller")
+	a.Controller.Kill()
+	does(t, "restore", file, "--data-dir", a.DataDir+"/controller")
+	a.Controller.Restart()
+	a.AwaitHealth(t)
+	await(t, 30*time.Second, "the backend that the store doesn't know is adopted", func() bool {
+		for _, b := range ListBackends(t, a.API) {
+			if b.BackendID == later.BackendID {
+				return b.Generation == later.Generation
+			}
+		}
+		return false
+	})
+	if again, err := connect(a.API, "later"); err != nil || again.BackendID != later.BackendID || again.Spawned {
+		t.Errorf("%+v %v", again, err)
+	}
 }
