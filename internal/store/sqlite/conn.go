@@ -25,7 +25,7 @@ type conn struct {
 
 // dsn names the database file with the pragmas of one connection.
 func dsn(path string, pragmas ...string) string {
-	u := url.URL{Scheme: "file", Path: path}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: path} // without "//", after which a relative path would be a host
 	q := url.Values{"_pragma": append([]string{"busy_timeout(10000)", "synchronous(FULL)"}, pragmas...)}
 	return u.String() + "?" + q.Encode()
 }

@@ -221,3 +221,25 @@ func TestBackupIsASnapshot(t *testing.T) {
 		}
 	}
 }
+
+func TestARelativePathIsOneFromTheWorkingDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.MkdirAll("a/b", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	db, err := Open(t.Context(), "a/b/plane.db", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Backup(t.Context(), "a/copy.db"); err != nil {
+		t.Error(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, path := range []string{"a/b/plane.db", "a/copy.db"} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
