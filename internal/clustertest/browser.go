@@ -137,13 +137,41 @@ func (b *Browser) listen() {
 				delete(b.answers, m.ID)
 			}
 		case m.Method == "Runtime.exceptionThrown" || m.Method == "Runtime.consoleAPICalled" || m.Method == "Log.entryAdded":
-			b.console[m.Session] = append(b.console[m.Session], string(m.Params))
+			b.console[m.Session] = append(b.console[m.Session], logged(m.Params))
 		}
 		b.mu.Unlock()
 		if err != nil {
 			return
 		}
+		if m.Method == "Page.javascriptDialogOpening" { // such as: leave this page?
+			_, _ = b.send(m.Session, "Page.handleJavaScriptDialog", map[string]any{"accept": true})
+		}
 	}
+}
+
+// logged is what people look at of a line of a page's log.
+func logged(params json.RawMessage) string {
+	var p struct {
+		Entry struct{ Text, URL string }
+		Args  []struct {
+			Value       json.RawMessage
+			Description string
+		}
+		Exception struct {
+			Text      string
+			Exception struct{ Description string }
+		} `json:"exceptionDetails"`
+	}
+	if err := json.Unmarshal(params, &p); err != nil {
+		return string(params)
+	}
+	line := []string{p.Entry.Text, p.Entry.URL, p.Exception.Text, p.Exception.Exception.Description}
+	for _, a := range p.Args {
+		line = append(line, string(a.Value), a.Description)
+	}
+	text := strings.Join(strings.Fields(strings.Join(line, " ")), " ")
+	const most = 2000
+	return text[:min(len(text), most)]
 }
 
 // call asks the browser, or with a session one of its pages.
@@ -252,7 +280,7 @@ func (p *Page) Goto(url string) {
 func (p *Page) Eval(script string, result any) {
 	p.b.t.Helper()
 	if err := p.TryEval(script, result); err != nil {
-		p.b.t.Fatalf("%v\nconsole: %s", err, p.Console())
+		p.b.t.Fatalf("%v\nconsole: %s", err, strings.Join(p.Console(), "\n"))
 	}
 }
 
@@ -296,7 +324,7 @@ func (p *Page) Await(what, expression string) {
 		if time.Now().After(end) {
 			var text string
 			_ = p.TryEval("location.href + '\\n' + document.body.innerText", &text)
-			p.b.t.Fatalf("the page never had: %s (%v)\nit shows: %s\nconsole: %s", what, err, text, p.Console())
+			p.b.t.Fatalf("the page never had: %s (%v)\nit shows: %s\nconsole: %s", what, err, text, strings.Join(p.Console(), "\n"))
 		}
 	}
 }
