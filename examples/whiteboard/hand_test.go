@@ -1,6 +1,7 @@
 package whiteboard
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -54,6 +55,19 @@ func TestFingersPensAndKeysDraw(t *testing.T) {
 	p.awaitStrokes(4)
 	p.Do("Input.dispatchKeyEvent", map[string]any{"type": "keyDown", "key": "z", "modifiers": 2}, nil)
 	p.awaitStrokes(3)
+}
+
+// TestThePageHasPlanesClient: what is compiled in can't stand elsewhere.
+func TestThePageHasPlanesClient(t *testing.T) {
+	t.Parallel()
+	there, err := os.ReadFile("../../js/src/plane.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := os.ReadFile("page/plane.js")
+	if err != nil || !bytes.Equal(here, there) {
+		t.Errorf("page/plane.js isn't js/src/plane.js; copy it: cp js/src/plane.js examples/whiteboard/page/ (%v)", err)
+	}
 }
 
 func TestThePageIsSharpOnDenseScreensAndFitsSmallOnes(t *testing.T) {

@@ -46,6 +46,11 @@ export class PlaneError extends Error {
     this.output = output; // the program's last
     this.id = id; // in the controller's log
   }
+
+  /** What an endpoint may tell a page: not the program's output. */
+  toJSON() {
+    return { kind: this.kind, message: this.message, field: this.field || undefined, retry_after_seconds: this.retryAfter || undefined, id: this.id || undefined };
+  }
 }
 
 /** Makes an error of an answer that isn't one. @param {Response} r */

@@ -1,21 +1,13 @@
-// Package jupyter tests that Debian's Jupyter runs under Plane as it is.
-package jupyter
+package examples
 
 import (
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"plane/internal/clustertest"
 )
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	clustertest.Cleanup()
-	os.Exit(code)
-}
 
 // makeNotebook is what the menu New does.
 const makeNotebook = `fetch("/api/contents/sum.ipynb", {
@@ -25,9 +17,10 @@ const makeNotebook = `fetch("/api/contents/sum.ipynb", {
 }).then(async (r) => r.status + " " + await r.text())`
 
 func TestACellRunsInJupyterAndItsNotebookOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
 	clustertest.Program(t, "jupyter-notebook")
 	browser := clustertest.StartBrowser(t)
-	d := clustertest.StartDevFile(t, "plane.yaml")
+	d := clustertest.StartDevFile(t, "jupyter/plane.yaml")
 
 	if status, _ := d.Get("alice", "/tree"); status != http.StatusUnauthorized {
 		t.Errorf("without a link: %d, not 401", status)

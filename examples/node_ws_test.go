@@ -1,6 +1,4 @@
-// Package nodews tests that a Node program with WebSockets runs under Plane as
-// it is.
-package nodews
+package examples
 
 import (
 	"context"
@@ -15,18 +13,13 @@ import (
 	"plane/internal/clustertest"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	clustertest.Cleanup()
-	os.Exit(code)
-}
-
 func TestAnUnmodifiedNodeServerKeepsItsRoomsApart(t *testing.T) {
+	t.Parallel()
 	clustertest.Program(t, "node")
-	if _, err := os.Stat("node_modules/ws"); err != nil {
+	if _, err := os.Stat("node-ws/node_modules/ws"); err != nil {
 		clustertest.Missing(t, "node_modules of examples/node-ws")
 	}
-	d := clustertest.StartDevFile(t, "plane.yaml")
+	d := clustertest.StartDevFile(t, "node-ws/plane.yaml")
 	if status, body := d.Get("kitchen", "/"); status != http.StatusOK || !strings.Contains(body, "A room") {
 		t.Fatalf("%d %s", status, body)
 	}

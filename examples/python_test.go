@@ -1,24 +1,17 @@
-// Package python tests that Python's web server runs under Plane as it is.
-package python
+package examples
 
 import (
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 
 	"plane/internal/clustertest"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	clustertest.Cleanup()
-	os.Exit(code)
-}
-
 func TestAnUnmodifiedPythonServerServesEachKeyByItself(t *testing.T) {
+	t.Parallel()
 	clustertest.Program(t, "python3")
-	d := clustertest.StartDevFile(t, "plane.yaml")
+	d := clustertest.StartDevFile(t, "python/plane.yaml")
 	for _, key := range []string{"docs", "notes"} {
 		if status, body := d.Get(key, "/"); status != http.StatusOK || !strings.Contains(body, "Files from Python") {
 			t.Errorf("%s: %d %s", key, status, body)
