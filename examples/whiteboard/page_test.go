@@ -44,7 +44,16 @@ func dev(t *testing.T, replace ...string) *clustertest.Dev {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return clustertest.StartDevFile(t, file)
+	d := clustertest.StartDevFile(t, file)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, e := range d.Events() {
+				t.Logf("%s %s %s %s %s", e.Time, e.Event, e.Key, e.Reason, e.Output)
+			}
+			t.Log(d.Stderr())
+		}
+	})
+	return d
 }
 
 // window is an open whiteboard.

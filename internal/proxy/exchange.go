@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"plane"
+	"plane/internal/token"
 )
 
 // exchange is one request on its way. One value serves a connection's requests
@@ -136,6 +137,9 @@ func (x *exchange) serve(ctx context.Context) bool {
 	r := x.req
 	t := decide(x.p.names, x.p.session.dev.Load(), x.host, r.path, x.opens)
 	x.kind = kindOf(t.meaning)
+	if x.tooEarly(t) {
+		return x.say(later)
+	}
 	switch t.meaning {
 	case meansNothing:
 		return x.say(answer{status: t.status})
@@ -166,6 +170,19 @@ func (x *exchange) serve(ctx context.Context) bool {
 		}
 	}
 	return x.carry(ctx, t)
+}
+
+// tooEarly reports whether the request may be for a key, which only a first
+// welcome tells: until then nothing is refused that a page would take for final.
+func (x *exchange) tooEarly(t target) bool {
+	if x.p.session.welcomed.Load() || t.meaning != meansNothing && t.meaning != meansToken {
+		return false
+	}
+	if _, w := x.p.names.place(x.host); w != below {
+		return false
+	}
+	_, err := x.p.session.ring.Load().Open(t.token)
+	return !token.IsStatic(t.token) && err != nil && !errors.Is(err, token.ErrUnknownKey)
 }
 
 func (x *exchange) opens(segment string) bool {

@@ -33,6 +33,7 @@ type session struct {
 	p        *Proxy
 	instance string
 	conn     atomic.Pointer[wire.Conn] // nil while none is connected
+	welcomed atomic.Bool               // once; before, dev isn't known
 	dev      atomic.Bool
 	reload   atomic.Bool // pages get the script that loads them again
 	ring     atomic.Pointer[token.Keyring]
@@ -176,6 +177,7 @@ func (s *session) open() []wire.Use {
 // begin takes a welcome: keys, then everything that may have changed meanwhile.
 func (s *session) begin(conn *wire.Conn, w wire.ProxyWelcome) {
 	s.dev.Store(w.Dev)
+	s.welcomed.Store(true)
 	s.reload.Store(w.Reload)
 	s.takeKeys(w.Keys, w.OldestKey, w.StaticKey)
 	other := s.store != w.Store
