@@ -63,6 +63,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	c.tasks.Go(func() { c.weigh(ctx) })
 	a.crew.Store(c)
 	defer a.crew.Store(nil)
 	s := &session{crew: c, instance: a.instance, ready: &a.ready}

@@ -48,6 +48,7 @@ type Config struct {
 
 	patience  time.Duration // how long watching a backend may fail; 0 = 30 s
 	telemetry time.Duration // 0 = 5 s
+	weighing  time.Duration // how often data directories are weighed; 0 = weighEvery
 	keepEnded time.Duration // how long the output of an ended backend is kept; 0 = 10 min
 }
 
@@ -104,6 +105,9 @@ func (c *Config) check() error {
 	}
 	if c.telemetry == 0 {
 		c.telemetry = 5 * time.Second
+	}
+	if c.weighing == 0 {
+		c.weighing = weighEvery
 	}
 	if c.keepEnded == 0 {
 		c.keepEnded = 10 * time.Minute

@@ -38,19 +38,29 @@ func (r *runner) makeData() error {
 	if r.data.left {
 		return nil
 	}
-	switch r.record.Spec.Data {
-	case plane.DataScratch:
-		_, err := r.shelf.Scratch(r.id)
+	dir, err := r.placeData()
+	switch {
+	case err != nil:
 		return err
-	case plane.DataKeep:
-		v := r.record.Volume
-		if v == nil {
-			return errNoVolume
-		}
-		_, err := r.shelf.Attach(volume.Use{ID: v.ID, New: v.New, Key: r.record.Key, Generation: r.record.Generation})
-		return err
+	case dir == "":
+		r.warnOfNoData()
+	default:
+		r.boundData(dir)
 	}
 	return nil
+}
+
+func (r *runner) placeData() (dir string, err error) {
+	switch v := r.record.Volume; {
+	case r.record.Spec.Data == plane.DataScratch:
+		return r.shelf.Scratch(r.id)
+	case r.record.Spec.Data != plane.DataKeep:
+		return "", nil
+	case v == nil:
+		return "", errNoVolume
+	default:
+		return r.shelf.Attach(volume.Use{ID: v.ID, New: v.New, Key: r.record.Key, Generation: r.record.Generation})
+	}
 }
 
 // dataDir is the path of the backend's data directory, "" if it has none.

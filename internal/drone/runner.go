@@ -41,6 +41,8 @@ type runner struct {
 	now     atomic.Pointer[glance]
 	warning atomic.Pointer[string]
 	data    dataState
+	weight  weight
+	bounded atomic.Bool // writes beyond its disk limit fail
 
 	course
 }

@@ -39,7 +39,7 @@ func (r *runner) usage(ctx context.Context) (wire.Usage, bool) {
 	if g.process == nil || g.state.Status == plane.Terminated {
 		return wire.Usage{}, false
 	}
-	u := wire.Usage{Backend: r.id, Holds: r.holds.list()}
+	u := wire.Usage{Backend: r.id, Holds: r.holds.list(), Data: r.weight.bytes.Load()}
 	if w := r.warning.Load(); w != nil {
 		u.Warning = *w
 	}

@@ -32,6 +32,9 @@ func (s *Shelf) Scratches() []plane.BackendID {
 // Drop removes the scratch directory of a backend, of which nothing may run.
 func (s *Shelf) Drop(id plane.BackendID) error {
 	dir := s.home.Scratch(id)
+	if s.ability() != cannot {
+		_ = s.Bound(dir, 0) // so that its number may be drawn again
+	}
 	err := os.RemoveAll(dir)
 	if errors.Is(err, fs.ErrPermission) {
 		// Its owner is us, but it took the right to write from itself.

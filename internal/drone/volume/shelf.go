@@ -20,7 +20,8 @@ var ErrInUse = errors.New("volume is in use")
 
 // Shelf is where a drone's volumes stand.
 type Shelf struct {
-	home home.Home
+	home   home.Home
+	quotas quotas
 
 	mu   sync.Mutex     // guards the field below; held while a volume is put aside
 	used map[string]int // by id, of volumes that backends have or will attach
