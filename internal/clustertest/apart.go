@@ -31,19 +31,33 @@ func freePort(t TB) string {
 	return port
 }
 
+// WithAdmin is where the parts have their admin listeners.
+type WithAdmin struct{ Controller, Drone, Proxy string }
+
+func adminEnv(addr string) []string {
+	if addr == "" {
+		return nil
+	}
+	return []string{"PLANE_ADMIN=" + addr}
+}
+
 // StartApart starts them and waits until they take a start.
-func StartApart(t TB) *Apart {
+func StartApart(t TB, with ...WithAdmin) *Apart {
 	t.Helper()
+	var w WithAdmin
+	if len(with) > 0 {
+		w = with[0]
+	}
 	a := &Apart{DataDir: t.TempDir()}
 	apiPort, proxyPort := freePort(t), freePort(t)
 	a.API, a.Proxy = "http://127.0.0.1:"+apiPort, "127.0.0.1:"+proxyPort
 	cluster := "localhost:" + proxyPort
-	a.Controller = Start(t, t.TempDir(), nil, "controller", "--insecure", "--host", "127.0.0.1", "--port", apiPort,
+	a.Controller = Start(t, t.TempDir(), adminEnv(w.Controller), "controller", "--insecure", "--host", "127.0.0.1", "--port", apiPort,
 		"--db", "sqlite:"+a.DataDir+"/controller/plane.db", "--data-dir", a.DataDir+"/controller", "--default-cluster", cluster)
 	a.AwaitHealth(t)
 	a.News = StartRelay(t, "127.0.0.1:"+apiPort)
-	a.ProxyPart = Start(t, t.TempDir(), nil, "proxy", "--insecure", "--controller-url", "http://"+a.News.Addr, "--cluster", cluster, "--http-port", proxyPort)
-	a.Drone = Start(t, t.TempDir(), nil, "drone", "--insecure", "--controller-url", a.API, "--cluster", cluster,
+	a.ProxyPart = Start(t, t.TempDir(), adminEnv(w.Proxy), "proxy", "--insecure", "--controller-url", "http://"+a.News.Addr, "--cluster", cluster, "--http-port", proxyPort)
+	a.Drone = Start(t, t.TempDir(), adminEnv(w.Drone), "drone", "--insecure", "--controller-url", a.API, "--cluster", cluster,
 		"--data-dir", a.DataDir+"/drone", "--runtimes", "process")
 	a.AwaitDrone(t)
 	return a

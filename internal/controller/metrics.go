@@ -2,6 +2,7 @@ package controller
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -93,6 +94,10 @@ func (m *Metrics) beginAtZero() {
 		if s.Order() < plane.Ready.Order() {
 			m.phases.WithLabelValues(string(s))
 		}
+	}
+	for _, r := range endReasons {
+		m.ends.WithLabelValues(r, "true")
+		m.ends.WithLabelValues(r, "false")
 	}
 	for _, o := range renewalOutcomes {
 		m.renewals.WithLabelValues(o)
@@ -217,13 +222,17 @@ func earlyResult(s plane.State) string {
 	return "failed"
 }
 
+// endReasons are the values of the label reason of ends.
+var endReasons = []string{
+	string(plane.Swept), string(plane.External), string(plane.KeyExpired), string(plane.Lost),
+	string(plane.StartupTimeout), string(plane.InternalError), "refused", "oom", "failed", "exited",
+}
+
 // endReason is plane's reason, or how the program ended by itself.
 func endReason(s plane.State) string {
-	switch s.Reason {
-	case plane.Swept, plane.External, plane.KeyExpired, plane.Lost, plane.StartupTimeout, plane.InternalError:
-		return string(s.Reason)
-	}
 	switch {
+	case s.Reason != "" && slices.Contains(endReasons, string(s.Reason)):
+		return string(s.Reason)
 	case refused(s):
 		return "refused"
 	case s.Exit != nil && s.Exit.OOM:

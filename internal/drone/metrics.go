@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,6 +18,10 @@ type Metrics struct {
 	renewals *prometheus.CounterVec // outcome
 	refusals *prometheus.CounterVec // cause
 	dropped  prometheus.Counter
+}
+
+var refusals = []plane.Refusal{
+	plane.RefusedEpoch, plane.RefusedLate, plane.RefusedStoreEpoch, plane.RefusedTombstone, plane.RefusedKeyInUse, plane.RefusedClosing,
 }
 
 // renewalSilent is the outcome of an attempt that the next one had to follow.
@@ -42,6 +47,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, o := range []string{string(wire.RenewalOK), string(wire.RenewalRefused), string(wire.RenewalSuperseded), renewalSilent} {
 		m.renewals.WithLabelValues(o)
 	}
+	for _, r := range refusals {
+		m.refusals.WithLabelValues(string(r))
+	}
 	reg.MustRegister(m.renewals, m.refusals, m.dropped)
 	return m
 }
@@ -59,7 +67,7 @@ func (m *Metrics) renewal(outcome string) {
 
 // refused notes the answer to a spawn, if it is a refusal.
 func (m *Metrics) refused(r plane.Refusal) {
-	if m != nil && r != "" {
+	if m != nil && slices.Contains(refusals, r) {
 		m.refusals.WithLabelValues(string(r)).Inc()
 	}
 }
