@@ -125,8 +125,8 @@ func (c *Controller) visit(ctx context.Context, v visit) (plane.Route, error) {
 		if err != nil {
 			return plane.Route{}, fmt.Errorf("read route: %w", err)
 		}
-		if r.Status == plane.Terminated && !v.ask.NoStart && ctx.Err() == nil {
-			continue // it ended in between; a crash loop ends this loop
+		if r.Status == plane.Terminated && !v.ask.NoStart && ctx.Err() == nil && (r.End == nil || !r.End.Early) {
+			continue // it ended in between; one that failed to start is for somebody to see
 		}
 		if r.Cluster != v.session.cluster {
 			return plane.Route{}, plane.NewError(plane.KeyHeld, fmt.Sprintf("The key is held in cluster %s.", r.Cluster))

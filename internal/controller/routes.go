@@ -43,12 +43,21 @@ func (c *Controller) routeOf(b store.Backend, revoked map[string]int64) plane.Ro
 // routeEnd is what open pages are told of an end.
 func (c *Controller) routeEnd(id plane.BackendID, s plane.State) *plane.RouteEnd {
 	end := &plane.RouteEnd{
-		Message: endSentence(s), Early: s.LastStatus != "" && s.LastStatus.Order() < plane.Ready.Order(), Replaced: c.replaced.has(id),
+		Message: endSentence(s), Early: failedToStart(s), Replaced: c.replaced.has(id),
 	}
 	if c.cfg.Dev && s.Exit != nil {
 		end.Output = s.Exit.Output
 	}
 	return end
+}
+
+// failedToStart reports whether a backend ended by itself before it was ready:
+// nobody asked for it, and no machine refused it or was lost.
+func failedToStart(s plane.State) bool {
+	if s.LastStatus == "" || s.LastStatus.Order() >= plane.Ready.Order() || refused(s) {
+		return false
+	}
+	return s.Reason == "" || s.Reason == plane.StartupTimeout || s.Reason == plane.InternalError
 }
 
 // readRoute reads a backend and its route.

@@ -30,6 +30,7 @@ type question struct {
 	ref     ref
 	visitor visitor // of refKey
 	noStart bool    // of refKey: only whether something runs
+	glance  bool    // of refBackend: only how it fares; its end is told otherwise
 }
 
 // ask is a question to a controller and those who wait for its answer. It
@@ -43,7 +44,8 @@ type ask struct {
 	done    chan struct{}
 
 	// The answer, to be read once done is closed.
-	backend *backend // nil = there is none
+	backend *backend        // nil = there is none
+	end     *plane.RouteEnd // of one that ended at once
 	err     *wire.Error
 }
 
@@ -147,6 +149,15 @@ func (a *ask) message(cluster plane.ClusterName) wire.Message {
 // ask puts a question to a controller and waits for the answer, over
 // reconnections, but no longer than limit. errNoAnswer is the answer's absence.
 func (p *Proxy) ask(ctx context.Context, what question, limit time.Duration) (*backend, *wire.Error, error) {
+	a, err := p.answerTo(ctx, what, limit)
+	if err != nil {
+		return nil, nil, err
+	}
+	return a.backend, a.err, nil
+}
+
+// answerTo is ask for who wants to know all of the answer.
+func (p *Proxy) answerTo(ctx context.Context, what question, limit time.Duration) (*ask, error) {
 	a, begun := p.asks.join(what, p.table.current(), p.cfg.Cluster)
 	defer p.asks.leave(a)
 	if begun != nil {
@@ -156,10 +167,10 @@ func (p *Proxy) ask(ctx context.Context, what question, limit time.Duration) (*b
 	defer t.Stop()
 	select {
 	case <-a.done:
-		return a.backend, a.err, nil
+		return a, nil
 	case <-t.C:
-		return nil, nil, errNoAnswer
+		return nil, errNoAnswer
 	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 }

@@ -149,6 +149,11 @@ func (x *exchange) admitInTime(ctx context.Context, tk *ticket) *answer {
 			}
 		}
 		stop()
+		if v == holdOn && tk.ref.kind == refKey {
+			if _, _, end := b.state(); startFailed(end) != nil {
+				return startFailed(end) // the next would end as well: somebody should see why
+			}
+		}
 		switch v {
 		case admitted:
 			tk.backend, tk.host = b, x.req.host
@@ -190,20 +195,22 @@ func (x *exchange) locate(ctx context.Context, tk *ticket, fresh bool) (*backend
 	if tk.ref.kind == refKey {
 		limit = x.p.cfg.Timeouts.KeyReady
 	}
-	b, werr, err := x.p.ask(ctx, tk.question(), limit)
+	got, err := x.p.answerTo(ctx, tk.question(), limit)
 	switch {
 	case errors.Is(err, errNoAnswer) && ctx.Err() == nil:
 		return nil, &later
 	case err != nil:
 		return nil, &answer{}
-	case werr != nil:
-		return nil, x.fromController(werr, tk)
-	case b == nil && tk.ref.kind == refKey:
+	case got.err != nil:
+		return nil, x.fromController(got.err, tk)
+	case got.backend == nil && startFailed(got.end) != nil:
+		return nil, startFailed(got.end)
+	case got.backend == nil && tk.ref.kind == refKey:
 		return nil, &later
-	case b == nil:
+	case got.backend == nil:
 		return nil, x.refuse(causeUnknown, &gone)
 	}
-	return b, nil
+	return got.backend, nil
 }
 
 // question is what a controller is asked for a ticket.

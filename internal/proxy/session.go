@@ -257,6 +257,9 @@ func (s *session) handle(m wire.Message) error {
 					s.p.bells.ring(a.ref)
 				}
 			}
+			if a.backend == nil && m.Route != nil {
+				a.end = s.p.table.endOf(m.Route.Backend) // its end may have been told before
+			}
 			s.told(a, m)
 			close(a.done)
 		}
@@ -307,6 +310,7 @@ func (s *session) answered(m wire.RouteAnswer, now time.Time) {
 		a.err = m.Error
 	case m.Route != nil:
 		a.backend = s.news(m.Route, now)
+	case a.glance:
 	case !s.p.table.miss(a.ref, a.seq, now):
 		a.backend, _ = s.p.table.find(a.ref, now)
 	}

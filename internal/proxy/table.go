@@ -31,12 +31,12 @@ type table struct {
 	mu       sync.RWMutex // guards the fields below; taken before a backend's
 	seq      int64        // rises with every news
 	backends map[plane.BackendID]*backend
-	static   map[string]*backend // by hash of the static token
-	byName   map[ref]*backend    // of key URLs
-	keys     map[string]*keyed   // by hash of the key
-	misses   map[ref]time.Time   // → until
-	ended    map[plane.BackendID]struct{}
-	endings  []plane.BackendID // of ended, oldest first
+	static   map[string]*backend                 // by hash of the static token
+	byName   map[ref]*backend                    // of key URLs
+	keys     map[string]*keyed                   // by hash of the key
+	misses   map[ref]time.Time                   // → until
+	ended    map[plane.BackendID]*plane.RouteEnd // how, of those that failed to start
+	endings  []plane.BackendID                   // of ended, oldest first
 }
 
 func newTable(u *uses) *table {
@@ -47,7 +47,7 @@ func newTable(u *uses) *table {
 		byName:   map[ref]*backend{},
 		keys:     map[string]*keyed{},
 		misses:   map[ref]time.Time{},
-		ended:    map[plane.BackendID]struct{}{},
+		ended:    map[plane.BackendID]*plane.RouteEnd{},
 	}
 }
 
@@ -184,12 +184,21 @@ func (t *table) withdraw(id plane.BackendID, how *plane.RouteEnd, now time.Time)
 			}
 			t.endings = append([]plane.BackendID(nil), t.endings[maxEnded/4:]...)
 		}
-		t.ended[id] = struct{}{}
+		if t.ended[id] = nil; how != nil && how.Early {
+			t.ended[id] = how
+		}
 		t.endings = append(t.endings, id)
 	}
 	if b := t.backends[id]; b != nil {
 		t.removeLocked(b, errEnded, how, now)
 	}
+}
+
+// endOf tells how a backend failed to start, or nil.
+func (t *table) endOf(id plane.BackendID) *plane.RouteEnd {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.ended[id]
 }
 
 // miss takes the answer that there is no such backend, to a question asked at

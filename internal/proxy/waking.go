@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -15,6 +14,8 @@ const (
 	// glance is how long a page's request waits before the waiting page is shown:
 	// most programs are ready by then, and the page is seen within 200 ms.
 	glance = 150 * time.Millisecond
+	// lookAgain is how often a start that somebody looks at is asked about.
+	lookAgain = 500 * time.Millisecond
 )
 
 // waking is the start of one key's backend that pages wait for. It goes on when
@@ -140,67 +141,91 @@ func (q *wakings) trimLocked(now time.Time) {
 func (p *Proxy) waken(ctx context.Context, w *waking) *answer {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeouts.Ready)
 	defer cancel()
-	fresh, young := false, (*backend)(nil) // young: seen before it was ready
+	b, _ := p.table.find(w.what.ref, time.Now())
+	if b != nil && !b.invites(w.claims) {
+		b = nil
+	}
 	for {
-		b, _ := p.table.find(w.what.ref, time.Now())
-		if b == nil || fresh || !b.invites(w.claims) {
+		if b == nil {
 			var failed *answer
 			if b, failed = p.askFor(ctx, w.what); failed != nil {
 				return failed
 			}
-			fresh = false
 		}
-		if b == nil {
-			fresh = true
-			if !pause(ctx, 10*time.Millisecond) {
-				return &later
+		if b != nil {
+			w.tell(b, nil)
+			ready, failed := p.awaken(ctx, w, b)
+			if ready || failed != nil {
+				return failed
 			}
-			continue
 		}
-		w.tell(b, nil)
-		changed, stop := b.wait()
-		status, over, end := b.state()
-		if !over && !status.Ending() && status != plane.Ready {
-			young = b
-		}
-		switch {
-		case over && end != nil && end.Early && !end.Replaced:
-			stop()
-			return &answer{status: 503, kind: plane.StartFailed, text: end.Message + "\n", output: end.Output, early: true, noStore: true}
-		case over, status.Ending() && young != b:
-			stop()
-			fresh = true
-			if !pause(ctx, 10*time.Millisecond) {
-				return &later
-			}
-			continue
-		case status == plane.Ready:
-			stop()
-			return nil
-		}
-		select {
-		case <-changed:
-			stop()
-		case <-ctx.Done():
-			stop()
+		// Its successor is the controller's to name.
+		if b = nil; !pause(ctx, 10*time.Millisecond) {
 			return &later
 		}
 	}
 }
 
-// askFor asks a controller for a key's backend.
-func (p *Proxy) askFor(ctx context.Context, what question) (*backend, *answer) {
-	b, werr, err := p.ask(ctx, what, p.cfg.Timeouts.KeyReady)
-	switch {
-	case errors.Is(err, errNoAnswer), err != nil:
-		return nil, &later
-	case werr != nil && werr.Kind == plane.Unauthorized:
-		return nil, &unauthorized
-	case werr != nil:
-		a := p.keyRefusal(werr)
-		return nil, &a
+// awaken waits until b is ready, or can't be any more: neither ready nor failed
+// means that another one is to be asked for.
+func (p *Proxy) awaken(ctx context.Context, w *waking, b *backend) (ready bool, failed *answer) {
+	young := false // it was seen before it was ready
+	for {
+		changed, stop := b.wait()
+		status, over, end := b.state()
+		young = young || !over && !status.Ending() && status != plane.Ready
+		switch {
+		case over || status.Ending() && !young:
+			stop()
+			return false, startFailed(end)
+		case status == plane.Ready:
+			stop()
+			return true, nil
+		}
+		look := time.NewTimer(lookAgain)
+		select {
+		case <-changed:
+		case <-look.C:
+			// Controllers tell when it is ready, not how it gets on.
+			_, _, _ = p.ask(ctx, question{ref: ref{kind: refBackend, name: string(b.id)}, glance: true}, p.cfg.Timeouts.Answer)
+			w.tell(b, nil)
+		case <-ctx.Done():
+		}
+		look.Stop()
+		stop()
+		if ctx.Err() != nil {
+			return false, &later
+		}
 	}
-	return b, nil
+}
+
+// startFailed is the answer for a backend that ended before it was ready, or nil.
+func startFailed(end *plane.RouteEnd) *answer {
+	if end == nil || !end.Early || end.Replaced {
+		return nil
+	}
+	return &answer{
+		status: 503, kind: plane.StartFailed, text: end.Message + "\n", output: end.Output,
+		early: true, noStore: true, retryAfter: 1,
+	}
+}
+
+// askFor asks a controller for a key's backend. Neither backend nor answer: it
+// ended in between.
+func (p *Proxy) askFor(ctx context.Context, what question) (*backend, *answer) {
+	a, err := p.answerTo(ctx, what, p.cfg.Timeouts.KeyReady)
+	switch {
+	case err != nil:
+		return nil, &later
+	case a.err != nil && a.err.Kind == plane.Unauthorized:
+		return nil, &unauthorized
+	case a.err != nil:
+		refused := p.keyRefusal(a.err)
+		return nil, &refused
+	case a.backend == nil:
+		return nil, startFailed(a.end)
+	}
+	return a.backend, nil
 }
 
 // invites is invitedLocked, for a backend whose route may not be known yet.
