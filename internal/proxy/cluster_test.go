@@ -37,16 +37,18 @@ type controller struct {
 	keys   []wire.TokenKey
 	ring   *token.Keyring
 
-	mu     sync.Mutex
-	conn   *wire.Conn
-	hellos []wire.ProxyHello
-	routes map[plane.BackendID]plane.Route
-	rev    int64
-	onKey  func(wire.KeyAsk) *wire.KeyAnswer
-	onAsk  func(wire.RouteAsk) *wire.RouteAnswer
-	got    []wire.Message
-	dev    bool
-	away   bool
+	mu         sync.Mutex
+	conn       *wire.Conn
+	hellos     []wire.ProxyHello
+	routes     map[plane.BackendID]plane.Route
+	rev        int64
+	onKey      func(wire.KeyAsk) *wire.KeyAnswer
+	onAsk      func(wire.RouteAsk) *wire.RouteAnswer
+	got        []wire.Message
+	dev        bool
+	reload     bool
+	onOverview func(wire.OverviewAsk) wire.Overview
+	away       bool
 }
 
 func newController(t testing.TB) *controller {
@@ -85,7 +87,7 @@ func (c *controller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.mu.Lock()
 	c.hellos = append(c.hellos, m.(wire.ProxyHello))
-	welcome := wire.ProxyWelcome{Controller: "co-test", Keys: c.keys, StaticKey: []byte("static key"), Dev: c.dev}
+	welcome := wire.ProxyWelcome{Controller: "co-test", Keys: c.keys, StaticKey: []byte("static key"), Dev: c.dev, Reload: c.reload}
 	c.mu.Unlock()
 	if conn.Write(r.Context(), welcome) != nil {
 		return
@@ -122,6 +124,12 @@ func (c *controller) handle(m wire.Message) error {
 				a.ID = m.ID
 				_ = c.conn.Send(*a)
 			}
+		}
+	case wire.OverviewAsk:
+		if c.onOverview != nil {
+			o := c.onOverview(m)
+			o.ID = m.ID
+			_ = c.conn.Send(o)
 		}
 	case wire.KeysAsk:
 		_ = c.conn.Send(wire.Keys{Keys: c.keys, StaticKey: []byte("static key")})

@@ -62,6 +62,8 @@ func (w *way) setCookie(value string) string {
 		key, v, _ := strings.Cut(a, "=")
 		key, v = strings.Trim(key, " \t"), strings.Trim(v, " \t")
 		switch {
+		case key == "" && v == "":
+			continue
 		case strings.EqualFold(key, "Domain") && w.wider(v):
 			same = false
 			continue
@@ -82,7 +84,7 @@ func (w *way) setCookie(value string) string {
 	if same {
 		return value
 	}
-	return strings.TrimSuffix(b.String(), ";")
+	return b.String()
 }
 
 // wider reports whether a cookie with that Domain would reach other hosts than

@@ -156,7 +156,7 @@ func (x *exchange) serve(ctx context.Context) bool {
 		if x.p.cfg.RootRedirect != "" {
 			return x.say(answer{status: 301, location: x.p.cfg.RootRedirect})
 		}
-		if x.p.session.dev.Load() && r.wantsPage() {
+		if t.bare && x.p.session.dev.Load() && r.wantsPage() {
 			return x.startPage()
 		}
 		return x.say(answer{status: 400})

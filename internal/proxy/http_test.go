@@ -406,9 +406,7 @@ func TestBodiesOfAllFramings(t *testing.T) {
 			t.Errorf("HTTP/1.0 %s: %d bytes", path, len(r.body))
 		}
 	}
-	if n := c.openUse("b1"); n != 0 {
-		t.Errorf("%d still open", n)
-	}
+	eventually(t, "none open", func() bool { return c.openUse("b1") == 0 })
 }
 
 func TestATruncatedResponseIsNotMadeWhole(t *testing.T) {

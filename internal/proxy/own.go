@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -71,5 +72,21 @@ func (x *exchange) hostForm(app, name string) string {
 	if !ok || len(label) > plane.MaxLabelLength {
 		return ""
 	}
-	return label + "." + string(x.p.cfg.Cluster)
+	return label + "." + x.baseName()
+}
+
+// baseName is the cluster's name as the visitor's browser reaches it, port
+// included: the visited one, unless that is an address, below which no name is.
+func (x *exchange) baseName() string {
+	_, port, _ := net.SplitHostPort(x.host)
+	for _, name := range append([]string{x.host}, x.p.names...) {
+		host, at, err := net.SplitHostPort(name)
+		if err != nil {
+			host, at = name, ""
+		}
+		if at == port && net.ParseIP(strings.Trim(host, "[]")) == nil {
+			return name
+		}
+	}
+	return string(x.p.cfg.Cluster)
 }

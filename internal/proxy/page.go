@@ -41,11 +41,12 @@ type document struct {
 	policy string
 }
 
-// policyFor allows style and script by their hashes, and connections to where
-// connect says.
-func policyFor(script, connect string) string {
+// policyFor allows style and script by their hashes, and connections and forms
+// to where connect and action say.
+func policyFor(script, connect, action string) string {
 	return "default-src 'none'; style-src " + hashOf(pageStyle) + "; script-src " + hashOf(script) +
-		"; connect-src " + connect + "; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+		"; connect-src " + connect + "; img-src data:; base-uri 'none'; form-action " + action +
+		"; frame-ancestors 'none'"
 }
 
 func hashOf(text string) string {
@@ -53,7 +54,7 @@ func hashOf(text string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(h[:]) + "'"
 }
 
-var waitPolicy = policyFor(waitScript, "'self'")
+var waitPolicy = policyFor(waitScript, "'self'", "'none'")
 
 // waitData is what the page of one key, and that of any refusal, is made of.
 type waitData struct {
@@ -96,7 +97,7 @@ func (x *exchange) pageOf(a answer) *document {
 
 // startPage answers a browser on the bare host of plane dev.
 func (x *exchange) startPage() bool {
-	cluster := string(x.p.cfg.Cluster)
+	cluster := x.baseName()
 	probe := "http://plane-check." + cluster
 	var b bytes.Buffer
 	err := startHTML.Execute(&b, map[string]any{
@@ -106,7 +107,7 @@ func (x *exchange) startPage() bool {
 	if err != nil {
 		panic("proxy: a page that can't be made: " + err.Error())
 	}
-	return x.say(answer{status: 200, noStore: true, html: &document{text: b.String(), policy: policyFor(startScript, "'self' "+probe)}})
+	return x.say(answer{status: 200, noStore: true, html: &document{text: b.String(), policy: policyFor(startScript, "'self' "+probe, "'self' *."+cluster)}})
 }
 
 // htmlAttribute is a text as it stands between double quotes.

@@ -55,7 +55,10 @@ func (w *watch) admit(ctx context.Context) *answer {
 		w.held = b
 		return nil
 	}
-	if w.x.p.wakings.find(w.what) != nil {
+	if k := w.x.p.wakings.find(w.what); k != nil {
+		if _, failed, _ := k.look(); failed != nil && failed.status == 401 {
+			return failed
+		}
 		return nil
 	}
 	return w.ask(ctx)

@@ -56,7 +56,7 @@ func decide(names hostNames, dev bool, host, path string, opens func(string) boo
 		case path == "/ready":
 			return target{meaning: meansReady}
 		case path == "/":
-			return target{meaning: meansRoot}
+			return target{meaning: meansRoot, bare: w == bare}
 		}
 	}
 	if w != foreign && path == ownPath+"/ping" {

@@ -175,6 +175,7 @@ func TestQuiescedRequestsAreHeldThenResumed(t *testing.T) {
 	if r := <-result; r.status != 200 {
 		t.Errorf("after Resume: %d", r.status)
 	}
+	eventually(t, "its end", func() bool { return c.openUse("b1") == 0 }) // which comes after its answer
 	c.send(wire.Quiesce{ID: 3, Backend: "b1", Opened: 1 << 40})
 	await(c.controller, func(q wire.Quiesced) bool { return q.ID == 3 && q.Idle })
 	go func() { result <- c.get("/" + tok + "/") }()

@@ -163,7 +163,7 @@ func adviceOn(kind plane.Kind, early bool) string {
 	case early || kind == plane.StartFailed:
 		return "See its last lines, change what they name, then start it again."
 	case kind == plane.CrashLoop:
-		return "Each try waits longer than the one before, a minute at most. After a change, start it again at once."
+		return "Each try waits longer than the one before, a minute at most. Change what its last lines name; the page goes on by itself."
 	case kind == plane.NoDroneAvailable:
 		return "Start a drone for this cluster, or undrain one; the page goes on by itself."
 	case kind == plane.DataUnavailable:

@@ -28,7 +28,7 @@
     if (retryAt) clock.textContent = "Next try in " + seconds(retryAt - now) + ".";
     else if (failed || !key) clock.textContent = "";
     else {
-      let text = now - began < 950 ? "" : "Since " + seconds(now - began) + ".";
+      let text = now - began < 950 ? "" : seconds(now - began) + " so far.";
       if (status === "waiting" && "dev" in card.dataset && now - began > 5000) text += " A program must listen on 127.0.0.1, at the port that PORT names.";
       clock.textContent = text;
       if (now - seen > 40000) again();
