@@ -65,9 +65,6 @@ func (s *Shelf) Attach(u Use) (dir string, err error) {
 		return "", fmt.Errorf("the id %q of a volume has characters that no directory of Plane has", u.ID)
 	}
 	dir = s.home.Volume(u.ID)
-	if _, err := os.Lstat(s.home.Abandoned(u.ID)); err == nil {
-		return "", fmt.Errorf("the data of key %s was given up and put aside in %s; connect again to begin with none", u.Key, s.home.Abandoned(u.ID))
-	}
 	last, err := s.fence(u.ID)
 	if err != nil {
 		return "", err
@@ -81,6 +78,8 @@ func (s *Shelf) Attach(u Use) (dir string, err error) {
 	case err == nil:
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("the data of key %s can't be reached: %w", u.Key, err)
+	case s.abandoned(u.ID):
+		return "", fmt.Errorf("the data of key %s was given up and put aside in %s; connect again to begin with none", u.Key, s.home.Abandoned(u.ID))
 	case !u.New || last > 0: // one with a fence was there, whatever the controller heard of it
 		return "", missing(u.Key, dir)
 	default:
@@ -94,6 +93,13 @@ func (s *Shelf) Attach(u Use) (dir string, err error) {
 		}
 	}
 	return dir, nil
+}
+
+// abandoned reports whether a volume was put aside. If it is in its place all
+// the same, a person brought it back.
+func (s *Shelf) abandoned(id string) bool {
+	_, err := os.Lstat(s.home.Abandoned(id))
+	return err == nil
 }
 
 func missing(key plane.Key, dir string) error {

@@ -116,6 +116,15 @@ func TestPutAsideKeepsEverythingThatWasEverPutAside(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if _, err := s.Attach(newUse("v", 9)); err == nil || !strings.Contains(err.Error(), "given up") {
+		t.Errorf("a late order: %v", err)
+	}
+	if err := os.MkdirAll(h.Volume("v"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Attach(use("v", 9)); err != nil {
+		t.Errorf("brought back: %v", err)
+	}
 	if all, _ := filepath.Glob(filepath.Join(h.Dir, "abandoned", "*", "doc")); len(all) != 2 {
 		t.Errorf("put aside: %v", all)
 	}
