@@ -116,6 +116,8 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 		Metrics: proxy.NewMetrics(adm.Registry()),
 		Name:    devProxyName, Cluster: cluster, Hosts: []string{proxyHost, proxyListener.Addr().String()},
 		ControllerURLs: []string{apiURL}, Version: version, Hash: buildHash(), Log: log.With("part", "proxy"),
+		// It leaves when all backends have ended: whoever still waits gets none.
+		Timeouts: proxy.Timeouts{Drain: time.Second},
 	})
 	if err != nil {
 		return err

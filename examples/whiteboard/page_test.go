@@ -3,6 +3,7 @@ package whiteboard
 import (
 	"fmt"
 	"math"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -145,7 +146,11 @@ func TestTwoPagesOnOneKeyDrawTogetherAndAThirdOnAnotherSeesNothing(t *testing.T)
 	browser := clustertest.StartBrowser(t)
 	d := dev(t)
 	ann, bob := open(t, browser, d.KeyURL("sketch")), open(t, browser, d.KeyURL("sketch"))
-	other := open(t, browser, d.KeyURL("elsewhere"))
+	_, port, err := net.SplitHostPort(d.Proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, browser, "http://localhost:"+port+"/~whiteboard/elsewhere/") // where *.localhost doesn't resolve
 	ann.call("Ann")
 	bob.call("Bob")
 
@@ -191,6 +196,7 @@ func TestTwoPagesOnOneKeyDrawTogetherAndAThirdOnAnotherSeesNothing(t *testing.T)
 			&& document.querySelectorAll("#people li").length === 2)(document.querySelector(".cursor"))`, c.name, c.at[0], c.at[1]))
 	}
 	other.awaitStrokes(0)
+	other.Await("its key's name", `document.querySelector("#key").textContent === "elsewhere"`)
 	if other.inked() != 0 {
 		t.Error("another key's page has a drawing")
 	}
