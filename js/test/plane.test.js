@@ -64,7 +64,7 @@ inWorld("a broken connection comes back with the same token", async (w) => {
 });
 
 inWorld("a token that is gone is replaced, once for all sockets, and the new state is told before its first message", async (w) => {
-  const s = await w.connect(), all = [noted(), noted(), noted()];
+  const s = await w.connect(), first = s.answer, all = [noted(), noted(), noted()];
   for (const h of all) s.socket("ws", h);
   for (let n = 2; n < 5; n++) {
     await until(() => all.every((h) => h.log.at(-1) === `message hello ${n - 1}`));
@@ -74,13 +74,14 @@ inWorld("a token that is gone is replaced, once for all sockets, and the new sta
   for (const h of all) {
     assert.deepEqual(h.log, ["open 1", "message hello 1", "generation 1 to 2", "open 2 again", "message hello 2", "generation 2 to 3", "open 3 again", "message hello 3", "generation 3 to 4", "open 4 again", "message hello 4"]);
   }
+  assert.equal((await s.refresh(first)).generation, 4); // who comes late finds it done
   assert.equal(w.asked, 4);
   assert.equal(s.generation, 4);
   s.close();
 });
 
 inWorld("a token past its time isn't tried", async (w) => {
-  const s = await connect(async () => (w.asked++, { ...w.answer(), status: "ready", expires: Date.now() + 200 }), { WebSocket, random: () => 0.02 });
+  const s = w.keep(await connect(async () => (w.asked++, { ...w.answer(), status: "ready", expires: Date.now() + 200 }), { WebSocket, random: () => 0.02 }));
   const h = noted();
   s.socket("ws", h);
   await until(() => h.log.length === 2);
@@ -188,7 +189,7 @@ inWorld("an endpoint that lets nobody in ends the socket, one that is away doesn
 inWorld("a key URL's messages wait until it is known whose they are", async (w) => {
   for (const path of ["/", "/~/doc/index.html", "/~board/a%2Fb/deep/er"]) {
     w.generation = 1;
-    const s = await here(w.origin + path, { WebSocket, random: () => 0.02 }), h = noted();
+    const s = w.keep(await here(w.origin + path, { WebSocket, random: () => 0.02 })), h = noted();
     assert.equal(s.url, w.origin + { "/": "/", "/~/doc/index.html": "/~/doc/", "/~board/a%2Fb/deep/er": "/~board/a%2Fb/" }[path]);
     s.socket("ws", h);
     await until(() => h.log.length === 2);
@@ -201,7 +202,7 @@ inWorld("a key URL's messages wait until it is known whose they are", async (w) 
 
 inWorld("a page that Plane doesn't serve has sockets without generations", async (w) => {
   w.refuse = (req, res) => req.url.endsWith("/_plane/status") && res.writeHead(404).end();
-  const s = await here(`${w.origin}/`, { WebSocket, random: () => 0.02 }), h = noted();
+  const s = w.keep(await here(`${w.origin}/`, { WebSocket, random: () => 0.02 })), h = noted();
   s.socket("ws", h);
   await until(() => h.log.length === 2);
   w.die();
@@ -212,7 +213,7 @@ inWorld("a page that Plane doesn't serve has sockets without generations", async
 
 inWorld("a page below a token URL ends with its backend", async (w) => {
   const token = "A".repeat(100);
-  const s = await here(`${w.origin}/${token}/page`, { WebSocket, random: () => 0.02 }), h = noted();
+  const s = w.keep(await here(`${w.origin}/${token}/page`, { WebSocket, random: () => 0.02 })), h = noted();
   assert.equal(s.url, `${w.origin}/${token}/`);
   s.socket("ws", h);
   await until(() => h.log.length === 2);
@@ -286,9 +287,11 @@ inWorld("nothing is left when a session is closed, wherever it stands", async (w
     import { WebSocket } from "ws";
     import { connect, here } from ${JSON.stringify(new URL("../src/plane.js", import.meta.url).href)};
     const origin = ${JSON.stringify(w.origin)}, go = (path) => connect(origin + "/connect", { WebSocket });
-    const [open, waiting, asking] = await Promise.all([go(), go(), go()]);
+    let asked = 0; // the second time it is told to wait for long
+    const later = async () => { if (asked++) throw Object.assign(new Error(), { retryAfter: 50 }); return { url: origin + "/t0-1/" } };
+    const [open, waiting, asking] = await Promise.all([go(), connect(later, { WebSocket }), go()]);
     const opened = await new Promise((done) => { const s = open.socket("ws", { onopen: () => done(s) }) });
-    await new Promise((done) => waiting.socket("none", { onstatus: (status, e) => status === "waiting" && e.attempt > 2 && done() }));
+    await new Promise((done) => waiting.socket("none", { onstatus: (status, e) => status === "waiting" && e.delay > 40_000 && done() }));
     asking.socket("none");
     for (const s of [open, waiting, asking]) s.close();
     console.log(opened.readyState);`;

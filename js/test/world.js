@@ -20,6 +20,7 @@ export class World {
   asked = 0; // how often the endpoint was
   tries = 0; // upgrades
   sockets = new Set();
+  sessions = [];
   got = []; // messages
   statuses = ["scheduled", "starting", "waiting", "ready"]; // of the stream
   refuse = null; // (req, res): true = answered
@@ -35,7 +36,14 @@ export class World {
     return this;
   }
 
+  /** Closes a session at the end, so that a test that fails ends too. */
+  keep(session) {
+    this.sessions.push(session);
+    return session;
+  }
+
   async shut() {
+    for (const s of this.sessions) s.close();
     for (const ws of this.sockets) ws.terminate();
     this.server.closeAllConnections();
     this.server.close();
@@ -49,8 +57,8 @@ export class World {
   }
 
   /** A session whose back-off is short. */
-  connect(options = {}) {
-    return connect(`${this.origin}/connect`, { WebSocket, random: () => 0.02, ...options });
+  async connect(options = {}) {
+    return this.keep(await connect(`${this.origin}/connect`, { WebSocket, random: () => 0.02, ...options }));
   }
 
   answer() {
