@@ -30,11 +30,11 @@ type world struct {
 	t   *testing.T
 	url string
 
-	generation, asked, tries, refusal atomic.Int64
-	mu                                sync.Mutex // guards the fields below
-	open                              map[*websocket.Conn]bool
-	got                               []string
-	statuses                          []string
+	generation, asked, tries, refusal, own atomic.Int64
+	mu                                     sync.Mutex // guards the fields below
+	open                                   map[*websocket.Conn]bool
+	got                                    []string
+	statuses                               []string
 }
 
 // newWorld also checks, at the test's end, that no goroutine is left.
@@ -90,6 +90,7 @@ func (w *world) backend(rw http.ResponseWriter, r *http.Request) {
 	}
 	if r.Header.Get("Upgrade") == "" {
 		if r.URL.Path[len(r.URL.Path)-3:] == "own" {
+			w.own.Add(1)
 			rw.WriteHeader(http.StatusGone)
 			return
 		}
@@ -323,6 +324,12 @@ func TestTheQueueIsBoundedAndInOrderAndCanBeTakenBack(t *testing.T) {
 	if len(back) != 2 || string(back[0].Data) != "12345" {
 		t.Errorf("taken back: %v", back)
 	}
+	for range 200 { // most of them wait until there is room
+		if err := k.Send(t.Context(), text("12345678")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "all that was sent", func() bool { return len(w.received()) == 201 })
 	k.Close()
 	if err := k.wait(); err != nil {
 		t.Error(err)
@@ -428,8 +435,8 @@ func TestDoAsksAgainWhenItsTokenIsGoneAndLeavesTheProgramsOwn410Alone(t *testing
 	if code, got := do("POST", "c", "body"); code != 200 || got != "POST c body 2" {
 		t.Error(code, got)
 	}
-	if code, _ := do("GET", "own", ""); code != 410 {
-		t.Error(code)
+	if code, _ := do("GET", "own", ""); code != 410 || w.own.Load() != 1 {
+		t.Errorf("%d after %d requests", code, w.own.Load())
 	}
 	for _, path := range []string{"../x", "a/../../x"} {
 		if code, got := do("GET", path, ""); code != 0 || !strings.Contains(got, "leads out") {
