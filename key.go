@@ -79,3 +79,13 @@ func NewGeneration(epoch int64, counter uint32) Generation {
 
 // Epoch is the number of the store epoch that granted g.
 func (g Generation) Epoch() int64 { return int64(g) >> generationCounterBits }
+
+// Short is a generation for people: its counter, and where a restored store
+// began to count anew, the epoch. It is no name: programs use the number.
+func (g Generation) Short() string {
+	counter := int64(g) & (1<<generationCounterBits - 1)
+	if g.Epoch() > 1 {
+		return fmt.Sprintf("#%d of epoch %d", counter, g.Epoch())
+	}
+	return fmt.Sprintf("#%d", counter)
+}

@@ -75,3 +75,11 @@ func TestKeysAreShownAsPeopleWriteThem(t *testing.T) {
 		}
 	}
 }
+
+func TestAGenerationForPeopleIsItsCounter(t *testing.T) {
+	for want, g := range map[string]plane.Generation{"#7": plane.NewGeneration(1, 7), "#7 of epoch 3": plane.NewGeneration(3, 7)} {
+		if got := g.Short(); got != want {
+			t.Errorf("%d: %q, want %q", g, got, want)
+		}
+	}
+}

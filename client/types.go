@@ -140,6 +140,8 @@ type Explanation struct {
 	History  []Past    `json:"history"` // newest first
 	Decision string    `json:"decision"`
 	Crash    *Crash    `json:"crash_loop"`
+	Next     string    `json:"next"`   // why nothing can be started now, a sentence
+	Data     *Data     `json:"data"`   // kept for the key
 	Events   []Event   `json:"events"` // newest first
 }
 

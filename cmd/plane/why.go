@@ -88,6 +88,9 @@ func printNow(w io.Writer, why client.Explanation) error {
 	now := why.Now
 	if now == nil {
 		_, err := fmt.Fprintf(w, "Nothing runs for %s.\n", key)
+		if why.Next != "" && why.Crash == nil {
+			_, err = fmt.Fprintf(w, "\nNothing can be started: %s\n", cell(why.Next))
+		}
 		return err
 	}
 	b := now.Backend

@@ -14,11 +14,7 @@ import (
 // generationText is a generation for people: its counter, and where a restored
 // store began to count anew, the epoch.
 func generationText(g plane.Generation) string {
-	counter := int64(g) & (1<<32 - 1)
-	if g.Epoch() > 1 {
-		return fmt.Sprintf("#%d of epoch %d", counter, g.Epoch())
-	}
-	return fmt.Sprintf("#%d", counter)
+	return g.Short()
 }
 
 // exitText says in a few words how a backend ended; "" if it didn't.

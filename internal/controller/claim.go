@@ -199,7 +199,7 @@ func (c *Controller) claimTx(tx store.Tx, w want, seen facts, b store.Backend, o
 	}
 	err = tx.InsertEvent(store.Event{
 		Kind: "connect", Actor: b.Actor, Key: b.Key, Backend: b.ID, Generation: b.Generation, Node: b.Drone, RequestID: b.RequestID,
-		Text: "Started: " + b.Decision,
+		Text: startedSentence(b),
 	})
 	if err != nil {
 		return err
@@ -221,6 +221,13 @@ func atPointer(tx store.Tx, app *appNow) error {
 		return errRaced
 	}
 	return err
+}
+
+func startedSentence(b store.Backend) string {
+	if b.Release > 0 {
+		return fmt.Sprintf("Started release %d of %s: %s", b.Release, calledApp(b.App), b.Decision)
+	}
+	return "Started: " + b.Decision
 }
 
 // takeOver ends the claim of a holder that is dead by lease arithmetic: its

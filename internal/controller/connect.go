@@ -253,7 +253,7 @@ func (c *Controller) settledState(ctx context.Context, id plane.BackendID) (plan
 
 func startFailed(id plane.BackendID, s plane.State) *plane.Error {
 	if s.Status != plane.Terminated {
-		e := plane.NewError(plane.StartFailed, fmt.Sprintf("Backend %s was asked to end before it was ready: %s.", id, reasonPhrase(s.Reason)))
+		e := plane.NewError(plane.StartFailed, fmt.Sprintf("Backend %s was asked to end before it was ready: %s.", id, s.Reason.Phrase()))
 		return e
 	}
 	e := plane.NewError(plane.StartFailed, fmt.Sprintf("Backend %s ended before it was ready. %s", id, endSentence(s)))

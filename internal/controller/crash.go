@@ -59,27 +59,12 @@ func crashed(c store.Crash, now time.Time) *plane.Error {
 	if c.Count < crashLimit || left <= 0 {
 		return nil
 	}
-	why := exitSentence(c.Exit)
+	why := c.Exit.How()
 	e := plane.NewError(plane.CrashLoop, fmt.Sprintf(
 		"It ended %d times within %d s of its start, the last time %s. The next start is possible in %d s.",
 		c.Count, int(crashWithin.Seconds()), why, ceilSeconds(left)))
 	e.Retry, e.Output = left, c.Output
 	return e
-}
-
-// exitSentence tells how a program ended, as the end of a sentence.
-func exitSentence(x plane.Exit) string {
-	switch {
-	case x.Message != "":
-		return fmt.Sprintf("because %q", x.Message)
-	case x.OOM:
-		return "because it used more memory than its limit"
-	case x.Signal != "":
-		return "by " + x.Signal
-	case x.Code == nil:
-		return "with an unknown exit code"
-	}
-	return fmt.Sprintf("with exit code %d", *x.Code)
 }
 
 func ceilSeconds(d time.Duration) int64 {

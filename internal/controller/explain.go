@@ -35,8 +35,10 @@ func (c *Controller) Explain(ctx context.Context, a Actor, namespace, name strin
 		if events, err = tx.KeyEvents(namespace, name, explainEvents); err != nil {
 			return err
 		}
-		crash, err = tx.Crash(namespace, name)
-		return err
+		if crash, err = tx.Crash(namespace, name); err != nil {
+			return err
+		}
+		return c.explainData(tx, &out)
 	})
 	if err != nil {
 		return out, fmt.Errorf("explain key: %w", err)
@@ -46,11 +48,11 @@ func (c *Controller) Explain(ctx context.Context, a Actor, namespace, name strin
 		if i == 0 {
 			out.Key.Tag, out.Decision = b.Key.Tag, b.Decision
 			if b.State.Status != plane.Terminated {
-				v := c.nowView(b, now)
+				v := c.nowView(b, now, events)
 				out.Now = &v
 			}
 		}
-		out.History = append(out.History, pastView(b))
+		out.History = append(out.History, pastView(b, events))
 	}
 	out.Events = make([]EventView, 0, len(events))
 	for _, e := range events {
@@ -62,13 +64,51 @@ func (c *Controller) Explain(ctx context.Context, a Actor, namespace, name strin
 			out.Crash.RetryIn = ceilSeconds(left)
 		}
 	}
+	if out.Now == nil {
+		out.Next = c.hindrance(out, crash, past, now)
+	}
 	return out, nil
 }
 
-func pastView(b store.Backend) PastView {
+func (c *Controller) explainData(tx store.Tx, out *Explanation) error {
+	out.Data = nil
+	v, err := tx.Volume(out.Key.Namespace, out.Key.Name)
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	view, err := c.dataView(tx, v)
+	out.Data = &view
+	return err
+}
+
+// hindrance tells why a connect would start nothing now, as it would be told;
+// "" if nothing is known that stands in the way.
+func (c *Controller) hindrance(e Explanation, crash store.Crash, past []store.Backend, now time.Time) string {
+	if bad := crashed(crash, now); bad != nil {
+		return bad.Message
+	}
+	if e.Data == nil || len(past) == 0 || past[0].Spec.Data != plane.DataKeep {
+		return ""
+	}
+	last := past[0]
+	x, bad := plane.ParseExecutable(last.Spec.Executable)
+	if bad != nil {
+		return ""
+	}
+	n := need{policy: last.Policy, runtime: x.Runtime()}
+	if bad := dataPlace(e.Key, e.Data.Drone, last.Cluster, c.drones.session(e.Data.Drone), n); bad != nil {
+		return bad.Message
+	}
+	return ""
+}
+
+func pastView(b store.Backend, events []store.Event) PastView {
 	v := PastView{
 		Backend: b.ID, Generation: b.Generation, Drone: b.Drone, Status: b.State.Status, CreatedAt: b.CreatedAt.UnixMilli(),
-		Reason: b.State.Reason, Actor: b.Actor, Exit: exitView(b.State), Story: pastSentence(b),
+		Reason: b.State.Reason, Actor: b.Actor, Exit: exitView(b.State), Story: pastSentence(b, events),
 	}
 	if b.State.Status == plane.Terminated {
 		at := b.StateAt.UnixMilli()
@@ -77,7 +117,7 @@ func pastView(b store.Backend) PastView {
 	return v
 }
 
-func (c *Controller) nowView(b store.Backend, dbNow time.Time) NowView {
+func (c *Controller) nowView(b store.Backend, dbNow time.Time, events []store.Event) NowView {
 	v := NowView{Backend: c.viewOf(b)}
 	uses := c.proxies.uses(b.Cluster, b.ID)
 	v.Plain, v.Upgraded, v.Holds = uses.Plain, uses.Upgraded, v.Backend.Holds
@@ -95,45 +135,6 @@ func (c *Controller) nowView(b store.Backend, dbNow time.Time) NowView {
 		left := max(0, ceilSeconds(time.Until(idle.due)))
 		v.IdleIn = &left
 	}
-	v.Awake = awakeSentence(b, v, idle)
+	v.Awake = awakeSentence(b, v, idle, events)
 	return v
-}
-
-// awakeSentence tells why a backend runs, and what would end it.
-func awakeSentence(b store.Backend, v NowView, idle idleView) string {
-	switch status := b.State.Status; {
-	case status.Ending():
-		return fmt.Sprintf("It is ending: %s.", reasonPhrase(b.State.Reason))
-	case status != plane.Ready:
-		text := fmt.Sprintf("It is starting: %s for %s.", status, span(time.Since(b.StateAt)))
-		if status == plane.Waiting {
-			text += " Until it answers on 127.0.0.1:$PORT it isn't ready."
-		}
-		return text
-	case v.Upgraded > 0 && v.Plain > 0:
-		return fmt.Sprintf("%s and %s keep it awake.", count(v.Upgraded, "open WebSocket"), count(v.Plain, "open request"))
-	case v.Upgraded > 0:
-		return fmt.Sprintf("%s: it is awake.", count(v.Upgraded, "open WebSocket"))
-	case v.Plain > 0:
-		return fmt.Sprintf("%s: it is awake.", count(v.Plain, "open request"))
-	case len(v.Holds) > 0:
-		h := v.Holds[0]
-		text := fmt.Sprintf("Its program holds it awake (%q) for at most another %d s", h.Name, h.SecondsTo)
-		if h.Reason != "" {
-			text += ": " + h.Reason
-		}
-		return text + "."
-	case v.IdleIn == nil:
-		return "Nobody uses it; it has no idle limit and runs on."
-	case *v.IdleIn == 0 && idle.why != "":
-		return "Nobody seems to use it, but it can't be stopped yet. " + idle.why
-	}
-	return fmt.Sprintf("Nobody uses it; it is stopped in %d s unless someone comes.", *v.IdleIn)
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -17,7 +17,7 @@ const (
 
 // endLost records that nothing of b can run any more and frees its key.
 func endLost(tx store.Tx, b store.Backend, why string) error {
-	recorded, err := tx.RecordState(b.ID, lostState(b.State), tx.Now())
+	recorded, err := tx.RecordState(b.ID, lostState(b.State, why), tx.Now())
 	if err != nil || !recorded {
 		return err
 	}
@@ -30,8 +30,8 @@ func endLost(tx store.Tx, b store.Backend, why string) error {
 	})
 }
 
-func lostState(was plane.State) plane.State {
-	s := plane.State{Status: plane.Terminated, LastStatus: was.Status, Reason: plane.Lost, Exit: &plane.Exit{}}
+func lostState(was plane.State, why string) plane.State {
+	s := plane.State{Status: plane.Terminated, LastStatus: was.Status, Reason: plane.Lost, Exit: &plane.Exit{Message: why}}
 	if was.Status.Ending() {
 		s.LastStatus, s.Termination = was.LastStatus, was.Termination
 	}
@@ -208,7 +208,7 @@ func (c *Controller) gone(b store.Backend) {
 		c.statics.remove(c.rings.of(b.Cluster).Static(b.ID))
 	}
 	if b.State.Status != plane.Terminated { // b was read before its end
-		b.State = lostState(b.State)
+		b.State = lostState(b.State, "")
 		b.Revision++
 	}
 	c.push(c.routeOf(b, nil))

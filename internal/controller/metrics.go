@@ -199,7 +199,7 @@ func (m *Metrics) ended(b store.Backend) {
 	}
 	s := b.State
 	if s.Status != plane.Terminated {
-		s = lostState(s)
+		s = lostState(s, "")
 	}
 	early := "false"
 	if b.ReadyAt.IsZero() {

@@ -81,9 +81,17 @@ func (c *Controller) enter(tx store.Tx, b store.Backend, s plane.State, at time.
 	case plane.Ready:
 		event.Kind, event.Text = "ready", fmt.Sprintf("Ready after %s.", span(at.Sub(b.CreatedAt)))
 	case plane.Terminating, plane.HardTerminating:
-		event.Kind, event.Text = "stopping", "Asked to end: "+reasonPhrase(s.Reason)+"."
+		why, err := tellBecause(tx, b, s, at)
+		if err != nil {
+			return err
+		}
+		event.Kind, event.Text = "stopping", fmt.Sprintf("Asked to end, because %s.", why)
 	case plane.Terminated:
-		event.Kind, event.Text = "ended", endSentence(s)
+		why, err := tellBecause(tx, b, s, at)
+		if err != nil {
+			return err
+		}
+		event.Kind, event.Text = "ended", endTold(s, why)
 		if err := c.countEnd(tx, b, s, at); err != nil {
 			return err
 		}
@@ -103,6 +111,22 @@ func (c *Controller) enter(tx store.Tx, b store.Backend, s plane.State, at time.
 	out.now[b.ID], out.routes[b.ID] = now, route
 	return nil
 }
+
+// tellBecause is because with what the log says of who asked.
+func tellBecause(tx store.Tx, b store.Backend, s plane.State, at time.Time) (string, error) {
+	var events []store.Event
+	if s.Reason == plane.External {
+		var err error
+		if events, err = tx.KeyEvents(b.Key.Namespace, b.Key.Name, eventsOfOne); err != nil {
+			return "", err
+		}
+	}
+	return because(b, s, at, events), nil
+}
+
+// eventsOfOne is how many of the latest events of a key are looked through for
+// those of one backend.
+const eventsOfOne = 20
 
 // reachedStart reports whether the backend's program may have run.
 func reachedStart(s plane.State) bool {

@@ -45,6 +45,9 @@ func (c *Controller) routeEnd(id plane.BackendID, s plane.State) *plane.RouteEnd
 	end := &plane.RouteEnd{
 		Message: endSentence(s), Early: failedToStart(s), Replaced: c.replaced.has(id),
 	}
+	if end.Replaced {
+		end.Message = "It ended because its app changed."
+	}
 	if c.cfg.Dev && s.Exit != nil {
 		end.Output = s.Exit.Output
 	}

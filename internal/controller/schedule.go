@@ -52,7 +52,10 @@ func choose(all []candidate, n need, bestOf int, draw func(n int) int, load func
 	case len(fit) == 0:
 		return "", "", unsupported(active, n)
 	case len(fit) == 1:
-		return fit[0].name, fmt.Sprintf("%s is the only one of %s that is active and fits.", fit[0].name, count(len(all), "drone")), nil
+		if len(all) == 1 {
+			return fit[0].name, fmt.Sprintf("%s is the only drone.", fit[0].name), nil
+		}
+		return fit[0].name, fmt.Sprintf("%s is the only one of %d drones that can take it now.", fit[0].name, len(all)), nil
 	}
 	for i := range min(bestOf, len(fit)) {
 		j := i + draw(len(fit)-i)
@@ -66,7 +69,15 @@ func choose(all []candidate, n need, bestOf int, draw func(n int) int, load func
 			best, least = c.name, n
 		}
 	}
-	return best, fmt.Sprintf("%s has the fewest backends, %d, of %d drawn from %d drones that fit.", best, least, len(fit), fits), nil
+	return best, fewest(best, least, len(fit), fits), nil
+}
+
+func fewest(name plane.NodeName, load, drawn, of int) string {
+	text := fmt.Sprintf("%s had the fewest backends (%d) of %d drones", name, load, drawn)
+	if drawn < of {
+		text += fmt.Sprintf(", drawn from %d", of)
+	}
+	return text + "."
 }
 
 func unsupported(active []candidate, n need) *plane.Error {
