@@ -218,16 +218,8 @@ func (k *Socket) live(ctx context.Context, conn *websocket.Conn) error {
 		case <-own.Done():
 		}
 	})
-	all.Go(func() {
-		if err := k.write(own, conn); err != nil {
-			fail(err)
-		}
-	})
-	all.Go(func() {
-		if err := k.ping(own, conn); err != nil {
-			fail(err)
-		}
-	})
+	all.Go(func() { fail(k.write(own, conn)) })
+	all.Go(func() { fail(k.ping(own, conn)) })
 	if k.opts.OnOpen != nil {
 		k.call(func() { k.opts.OnOpen(k.generation) })
 	}
@@ -248,6 +240,7 @@ func (k *Socket) live(ctx context.Context, conn *websocket.Conn) error {
 	}
 }
 
+// write sends what is queued, until it can't.
 func (k *Socket) write(ctx context.Context, conn *websocket.Conn) error {
 	for {
 		m, err := k.out.take(ctx)
