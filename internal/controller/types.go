@@ -129,9 +129,9 @@ type Explanation struct {
 	History  []PastView  `json:"history"` // newest first
 	Decision string      `json:"decision"`
 	Crash    *CrashView  `json:"crash_loop"`
-	Next     string      `json:"next,omitempty"` // why nothing can be started now, a sentence
-	Data     *DataView   `json:"data,omitempty"` // kept for the key
-	Events   []EventView `json:"events"`         // newest first
+	Next     string      `json:"next"`   // why nothing can be started now, a sentence
+	Data     *DataView   `json:"data"`   // kept for the key
+	Events   []EventView `json:"events"` // newest first
 }
 
 // NowView is the live backend of a key, and why it is awake.
