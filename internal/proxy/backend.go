@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"sync"
+	"time"
 
 	"plane"
 	"plane/internal/wire"
@@ -46,7 +47,7 @@ type backend struct {
 	quiesced  bool            // the controller is about to stop it for being idle
 	changed   chan struct{}   // closed at the next change; nil while nobody waits
 	waiters   int
-	vouched   map[visitor]struct{} // whom a controller let in with the cookie of an earlier backend
+	vouched   map[visitor]time.Time // whom a controller let in with the cookie of an earlier backend → until
 	plain     int
 	upgraded  int
 	opened    int64 // ever, from base on

@@ -48,8 +48,10 @@ func allows(r *plane.Route, c *plane.Claims) bool {
 	return r.Revoked[c.UserName()] == 0
 }
 
-// maxVouched is how many visitors a backend remembers as let in.
-const maxVouched = 4096
+const (
+	maxVouched = 4096            // visitors that a backend remembers as let in
+	vouchLife  = 5 * time.Second // after which a controller is asked again: they may have been revoked elsewhere
+)
 
 // invitedLocked reports whether who comes by a key URL with claims, or none, may
 // be let in as far as is known here.
@@ -66,8 +68,7 @@ func (b *backend) invitedLocked(c *plane.Claims) bool {
 	if c.Backend == b.id {
 		return true
 	}
-	_, known := b.vouched[visitorOf(c)]
-	return known
+	return time.Now().Before(b.vouched[visitorOf(c)])
 }
 
 // vouch remembers that a controller let v in.
@@ -78,9 +79,9 @@ func (b *backend) vouch(v visitor) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.vouched == nil || len(b.vouched) >= maxVouched {
-		b.vouched = map[visitor]struct{}{}
+		b.vouched = map[visitor]time.Time{}
 	}
-	b.vouched[v] = struct{}{}
+	b.vouched[v] = time.Now().Add(vouchLife)
 }
 
 // invite decides what becomes of an exchange whose visitor isn't known to b: it
@@ -95,7 +96,19 @@ func (x *exchange) invite(b *backend, tk *ticket) (fresh bool, refused *answer) 
 	if tk.claims == nil {
 		return false, &unauthorized
 	}
+	if v := visitorOf(tk.claims); x.p.session.conn.Load() == nil && b.hasVouched(v) {
+		b.vouch(v) // sessions outlive the absence of controllers
+		return false, nil
+	}
 	return true, nil
+}
+
+// hasVouched reports whether v was let in before, however long ago.
+func (b *backend) hasVouched(v visitor) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, known := b.vouched[v]
+	return known
 }
 
 // unauthorized is the answer for who comes to a key URL without leave.
