@@ -143,3 +143,23 @@ func TestTrap48_TheStartPageOffersThePathFormWhereNamesDoNotResolve(t *testing.T
 	p.Goto(url(""))
 	p.Await("its link", `document.querySelector("#runs a")?.getAttribute("href") === "/~/doc/"`)
 }
+
+func TestAnOpenPageLoadsItselfAgainWhenItsProgramChanges(t *testing.T) {
+	watched := t.TempDir()
+	d := StartDev(t, []string{"--watch", watched}, Build(t).Echo)
+	_, port, err := net.SplitHostPort(d.Proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := StartBrowser(t).Open("http://doc.localhost:"+port+"/", 900, 600)
+	p.Await("the page", `window.planeReload && document.body.innerText.includes("echo")`)
+	p.Eval(`window.before = true; 0`, nil)
+	old := d.Backends()
+	if err := os.WriteFile(filepath.Join(watched, "main.go"), []byte("changed"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.Await("the page of the next program", `!window.before && window.planeReload && document.body.innerText.includes("echo")`)
+	if now := d.Backends(); len(old) != 1 || len(now) != 1 || now[0].BackendID == old[0].BackendID {
+		t.Errorf("%v, then %v", old, now)
+	}
+}

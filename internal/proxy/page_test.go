@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -458,4 +460,36 @@ func TestBrowsersSeeASentenceAndScriptsSeeNothing(t *testing.T) {
 	if r := c.getOn("example.com", "/"+c.token("b1")+"/", asPage); r.status != 403 || !strings.Contains(r.body, "Not from here") {
 		t.Errorf("403: %d", r.status)
 	}
+}
+
+func TestLogLinesNameTheRequestOfAnAsk(t *testing.T) {
+	var mu sync.Mutex
+	var lines strings.Builder
+	c, route := booting(t, func(cfg *Config, _ *controller) {
+		cfg.Log = slog.New(slog.NewTextHandler(lockedWriter{&mu, &lines}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	route.Status, route.Address = plane.Ready, newServer(t, echo)
+	c.push(route)
+	c.getOn("doc.localhost:9090", "/")
+	asked := await(c.controller, func(wire.KeyAsk) bool { return true })
+	if len(asked.RequestID) != 14 {
+		t.Errorf("request id %q", asked.RequestID)
+	}
+	want := "request=" + asked.RequestID + " key=doc backend=b1 generation=7"
+	eventually(t, want, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return strings.Contains(lines.String(), want)
+	})
+}
+
+type lockedWriter struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (l lockedWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
 }
