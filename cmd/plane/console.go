@@ -200,7 +200,7 @@ func (c *console) Observe(m drone.Moment) {
 	case drone.MomentWarning:
 		c.line(c.paint(yellow, at+" warning: "+m.Line))
 	case drone.MomentEnded:
-		text := c.paint(endColor(m.State), at+" ended: "+ending(m.State))
+		text := c.paint(endColor(m.State), at+" "+ending(m.State))
 		if last := lastOutput(m.State); c.quiet && !began && last != "" {
 			text += "\n" + indent(last) // else it stands right above
 		}
@@ -281,29 +281,21 @@ func endColor(s plane.State) string {
 	return yellow
 }
 
-// ending says in words how a backend ended.
+// ending says in words how a backend ended, as what follows "it".
 func ending(s plane.State) string {
-	why := map[plane.Reason]string{
-		plane.Swept:          "idle or at its lifetime limit",
-		plane.External:       "asked to",
-		plane.KeyExpired:     "its lease ran out",
-		plane.Lost:           "nothing of it was found",
-		plane.StartupTimeout: "not ready in time; a program must listen on 127.0.0.1:$PORT",
-		plane.InternalError:  "watching it failed",
-		"":                   "by itself",
-	}[s.Reason]
 	x := s.Exit
-	switch {
-	case x == nil:
-		return why
-	case x.Message != "":
-		return x.Message
-	case x.OOM:
-		return why + ", out of memory"
-	case x.Signal != "":
-		return why + ", " + x.Signal
-	case x.Code == nil:
-		return why + ", exit code unknown"
+	if x == nil {
+		x = &plane.Exit{}
 	}
-	return fmt.Sprintf("%s, exit code %d", why, *x.Code)
+	switch {
+	case x.Message != "":
+		return "ended: " + x.Message
+	case s.Reason == "":
+		return "ended by itself " + x.How()
+	case s.Reason == plane.StartupTimeout:
+		return "ended, because it wasn't ready in time; a program must listen on 127.0.0.1:$PORT"
+	case s.Exit == nil, s.Reason == plane.Lost:
+		return "ended: " + s.Reason.Phrase()
+	}
+	return "ended " + x.How() + ", because " + s.Reason.Phrase()
 }

@@ -51,7 +51,7 @@ func TestTheTerminalShowsALifeInLines(t *testing.T) {
 [doc-17] hello
 [doc-17] ready after 12 ms
 [doc-17] warning: listens everywhere
-[doc-17] ended: by itself, exit code 3
+[doc-17] ended by itself with exit code 3
 [doc-17] gave up until 03:04:05: it ended 5 times soon after its start; mend the program, then open the page again (plane why doc-17)
 all backends have ended; what keys keep is there the next time
 `
@@ -73,7 +73,7 @@ func TestWithoutOutputTheLastLinesOfAFailedStartAreTold(t *testing.T) {
 	stopped := endedWith(0, "served well\n")
 	stopped.Reason = plane.External
 	c.Observe(moment(drone.MomentEnded, drone.Moment{State: stopped}))
-	want := "[doc-17] starting\n[doc-17] ended: by itself, exit code 1\n  no config\n[doc-17] ready after 0 ms\n[doc-17] ended: asked to, exit code 0\n"
+	want := "[doc-17] starting\n[doc-17] ended by itself with exit code 1\n  no config\n[doc-17] ready after 0 ms\n[doc-17] ended with exit code 0, because someone asked for it\n"
 	if out.String() != want || asked != 1 {
 		t.Errorf("asked %d times, got\n%s", asked, out.String())
 	}

@@ -173,19 +173,13 @@ func (d doctor) names(ctx context.Context) finding {
 // browser is whether `plane open` can show a page.
 func (d doctor) browser() finding {
 	const check = "browser"
-	remedy := "Copy the URL that `plane open` prints, or set BROWSER."
-	if b := os.Getenv("BROWSER"); b != "" {
-		return fine(check, "%s opens pages ($BROWSER).", b)
+	words, err := browserCommand(os.Getenv, goruntime.GOOS)
+	if err != nil {
+		text := err.Error()
+		return warned(check, strings.ToUpper(text[:1])+text[1:]+", so no page can be opened.", "Copy the URL that `plane open` prints, or set BROWSER.")
 	}
-	opener := "xdg-open"
-	if goruntime.GOOS == "darwin" {
-		opener = "open"
+	if _, err := exec.LookPath(words[0]); err != nil {
+		return warned(check, fmt.Sprintf("The browser %s isn't there.", words[0]), "Set BROWSER to one that is.")
 	}
-	if _, err := exec.LookPath(opener); err != nil {
-		return warned(check, "There is neither $BROWSER nor "+opener+" here.", remedy)
-	}
-	if opener == "xdg-open" && os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
-		return warned(check, "There is no display here, so no browser can be opened.", remedy)
-	}
-	return fine(check, "%s opens pages.", opener)
+	return fine(check, "%s opens pages.", words[0])
 }
