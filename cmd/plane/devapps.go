@@ -173,7 +173,8 @@ func (a *devApps) shown(host string) []shownApp {
 }
 
 // replaceOld ends, softly, what was taken over from a former `plane dev` and
-// runs another release, or an app that isn't served any more.
+// runs another release, or that one's command. Apps that aren't in the file any
+// more, or were applied otherwise, are still there under their names.
 func (d dev) replaceOld(ctx context.Context) error {
 	list, err := d.controller.Apps(ctx, operator)
 	if err != nil {
@@ -181,16 +182,21 @@ func (d dev) replaceOld(ctx context.Context) error {
 	}
 	served := d.apps.current().Apps
 	for _, app := range list.Apps {
-		if _, ok := served[app.Name]; !ok {
-			if n, err := d.controller.Replace(ctx, operator, app.Name); err != nil {
+		if _, ok := served[app.Name]; ok {
+			if err := d.replaceOldOf(ctx, app.Name, "its command or settings changed"); err != nil {
 				return err
-			} else if n > 0 {
-				d.show.changed(change{App: app.Name, Text: fmt.Sprintf("%s isn't served any more: %s of it ended", calledApp(app.Name), plural(n, "backend")), Replaced: n})
 			}
 			continue
 		}
-		if err := d.replaceOldOf(ctx, app.Name, "its command or settings changed"); err != nil {
+		if app.Name != "" {
+			continue
+		}
+		n, err := d.controller.Replace(ctx, operator, "")
+		if err != nil {
 			return err
+		}
+		if n > 0 {
+			d.show.changed(change{Text: "the former command isn't served any more: " + plural(n, "backend") + " of it ended", Replaced: n})
 		}
 	}
 	return nil
@@ -202,13 +208,6 @@ func (d dev) replaceOldOf(ctx context.Context, app, why string) error {
 		d.show.changed(change{App: app, Key: &k, Text: fmt.Sprintf("[%s] replaced: %s", shown(k), why), Replaced: 1})
 	}
 	return err
-}
-
-func calledApp(name string) string {
-	if name == "" {
-		return "the former command"
-	}
-	return "app " + name
 }
 
 // names of a map, sorted, as words in a sentence.

@@ -92,6 +92,24 @@ apps:
 	}
 }
 
+// A directory that had a command yesterday and has a file today: nothing of the
+// former is served.
+func TestAFileTakesThePlaceOfACommand(t *testing.T) {
+	t.Parallel()
+	d := StartDev(t, nil, Build(t).Echo)
+	was := d.state("k")
+	d.Kill()
+	write(t, filepath.Join(d.Dir, "plane.yaml"), fmt.Sprintf("apps:\n  a: { command: [%q] }\n  b: { command: [%q] }\n", Build(t).Echo, Build(t).Echo))
+	d.Args = d.Args[:len(d.Args)-2]
+	d.Restart()
+	d.AwaitListening()
+	await(t, 30*time.Second, "the former command has ended", func() bool { return !alive(was.PID) })
+	if code, body := d.get("k", "/state"); code != http.StatusNotFound {
+		t.Errorf("a key of no app: %d %s", code, body)
+	}
+	d.state("k--a")
+}
+
 func TestABrokenFileIsSaidWithItsLine(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{

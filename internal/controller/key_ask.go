@@ -80,9 +80,13 @@ func (c *Controller) routeOfKey(ctx context.Context, s *proxySession, m wire.Key
 // appOfKey gives the app of a key URL, or says that there is none: the names of
 // others are told to developers only.
 func (c *Controller) appOfKey(ctx context.Context, name string) (*appNow, error) {
-	app, err := c.appOf(ctx, name)
-	if !isNotFound(err) {
-		return app, err
+	// An app without a name is there only as the default: the store may have one
+	// that a former `plane dev` ran.
+	if name != "" || c.isDefault(name) {
+		app, err := c.appOf(ctx, name)
+		if !isNotFound(err) {
+			return app, err
+		}
 	}
 	text := fmt.Sprintf("There is no app %q here.", name)
 	if c.cfg.Dev {

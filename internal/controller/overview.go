@@ -62,6 +62,9 @@ func (c *Controller) overviewApps(tx store.Tx) ([]wire.OverviewApp, error) {
 	}
 	all := []wire.OverviewApp{}
 	for _, row := range rows {
+		if row.Name == "" && !c.isDefault("") {
+			continue // that of a former command
+		}
 		r, err := tx.Release(row.Name, row.Release)
 		if err != nil {
 			return nil, err
