@@ -110,6 +110,9 @@ func TestLinksThatLetNobodyIn(t *testing.T) {
 	eventually(t, "a revoked user's link is refused", func() bool {
 		return c.getOn(docHost, "/_plane/enter/"+c.token("b1", forUser("eve"))+"/").status == 410
 	})
+	if r := c.get("/" + strings.TrimPrefix(cookie, "plane=") + "/"); r.status != 410 {
+		t.Errorf("a cookie as a token: %d", r.status)
+	}
 	if r := c.raw(httpHead("POST", docHost, "/_plane/enter/"+c.token("b1")+"/")); r.status != 404 {
 		t.Errorf("POST: %d", r.status)
 	}
