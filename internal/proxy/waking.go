@@ -271,16 +271,16 @@ func (x *exchange) admitOrShow(ctx context.Context, tk *ticket) *answer {
 			return x.refusal(cause)
 		}
 	}
-	if b, failed, _ := w.look(); failed != nil {
+	if _, failed, _ := w.look(); failed != nil {
 		return failed
-	} else if w.isOver() {
+	}
+	if w.isOver() {
 		a := x.admitWithin(ctx, tk, max(10*time.Millisecond, time.Until(limit)))
 		if a == nil || a.status != 503 || x.why() != nil {
 			return a
 		}
-		b, _ = x.p.table.find(tk.ref, time.Now())
-		g := progressOf(b)
-		return waitingFor(g)
+		b, _ := x.p.table.find(tk.ref, time.Now())
+		return waitingFor(progressOf(b))
 	}
 	return waitingFor(w.progress())
 }
