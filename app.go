@@ -197,16 +197,11 @@ func (s Spec) checkApp() *Error {
 	default:
 		return bad("host", fmt.Sprintf("is %q; use preserve or localhost", s.Host))
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Ports)) {
-		if !portName.MatchString(name) {
-			return bad("ports", fmt.Sprintf("has the name %q; use a-z, then up to 30 of a-z, 0-9 and '_'", name))
-		}
-		if p := s.Ports[name]; p < 1 || p > 65535 {
-			return bad("ports."+name, fmt.Sprintf("is %d; it must be from 1 to 65535", p))
-		}
+	if bad := checkPorts(s.Ports); bad != nil {
+		return bad
 	}
-	if len(s.Ports) > MaxPorts {
-		return bad("ports", fmt.Sprintf("has %d names; at most %d are allowed", len(s.Ports), MaxPorts))
+	if s.Idle != nil && len(s.Idle) == 0 {
+		return bad("idle", "is empty; name what counts as use, requests or holds, or leave it out")
 	}
 	for _, u := range s.Idle {
 		if u != UseRequests && u != UseHolds {
@@ -217,6 +212,25 @@ func (s Spec) checkApp() *Error {
 	case "", "none", "public":
 	default:
 		return bad("egress", fmt.Sprintf("is %q; use none or public", s.Egress))
+	}
+	return nil
+}
+
+func checkPorts(ports map[string]int) *Error {
+	if len(ports) == 0 {
+		return nil // every connect is checked: no list is made for nothing
+	}
+	const at = "spawn_config.ports"
+	if len(ports) > MaxPorts {
+		return Invalid(at, fmt.Sprintf("%s has %d names; at most %d are allowed.", at, len(ports), MaxPorts))
+	}
+	for _, name := range slices.Sorted(maps.Keys(ports)) {
+		if !portName.MatchString(name) {
+			return Invalid(at, fmt.Sprintf("%s has the name %q; use a-z, then up to 30 of a-z, 0-9 and '_'.", at, name))
+		}
+		if p := ports[name]; p < 1 || p > 65535 {
+			return Invalid(at+"."+name, fmt.Sprintf("%s.%s is %d; it must be from 1 to 65535.", at, name, p))
+		}
 	}
 	return nil
 }

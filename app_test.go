@@ -41,6 +41,7 @@ func TestTemplates(t *testing.T) {
 		`{` + cmd + `,"ports":{"A":1}}`:                            "ports",
 		`{` + cmd + `,"ports":{"a":0}}`:                            "ports.a",
 		`{` + cmd + `,"idle":["sleep"]}`:                           "idle",
+		`{` + cmd + `,"idle":[]}`:                                  "idle",
 		`{` + cmd + `,"egress":"list"}`:                            "egress",
 		`{` + cmd + `,"lease":"slow"}`:                             "lease",
 	} {

@@ -323,7 +323,7 @@ func TestOldReleasesAreDeletedAndUsedOnesStay(t *testing.T) {
 	for i := range releasesKept + 20 {
 		p.apply("board", command(fmt.Sprint("./", i+1)))
 	}
-	if err := p.cleanReleases(t.Context()); err != nil {
+	if err := p.cleanup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	p.view(func(tx store.Tx) error {

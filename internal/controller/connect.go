@@ -33,13 +33,13 @@ func (c *Controller) Connect(ctx context.Context, a Actor, r ConnectRequest) (ou
 	if err != nil {
 		return ConnectResponse{}, err
 	}
+	if bad := checkPort(r.Port, g.live.ports, g.live.static); bad != nil {
+		return ConnectResponse{}, bad
+	}
 	if r.WaitReady && g.live.status != plane.Ready {
 		if g, err = c.untilReady(ctx, a, w, g, r.WaitSeconds); err != nil {
 			return ConnectResponse{}, err
 		}
-	}
-	if bad := checkPort(r.Port, g.live.ports, g.live.static); bad != nil {
-		return ConnectResponse{}, bad
 	}
 	return c.answerConnect(ctx, r, auth, g)
 }
