@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,9 +65,8 @@ them over.`,
 			if err := f.check(command); err != nil {
 				return err
 			}
-			// Signals end backends first, see dev.run: they are not the end of this context.
 			f.flags = cmd.Flags()
-			return runDev(context.WithoutCancel(cmd.Context()), f, command)
+			return runDev(cmd.Context(), f, command)
 		},
 	}
 	fl := cmd.Flags()

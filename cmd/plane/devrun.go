@@ -25,9 +25,9 @@ import (
 func runDev(ctx context.Context, f devFlags, command []string) error {
 	// From here on a signal ends the backends first, also those that are taken
 	// over while this starts.
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
+	signals, stop := endSignals(ctx)
+	defer stop()
+	ctx = context.WithoutCancel(ctx)
 	// A terminal or pipe that is closed takes no more lines, and ends nothing.
 	closed := make(chan os.Signal, 1)
 	signal.Notify(closed, syscall.SIGPIPE)
