@@ -388,6 +388,9 @@ func TestTokensForFurtherPorts(t *testing.T) {
 	r.Port = "metrics"
 	b := p.connectTo(r)
 	claims, err := p.rings.of(testCluster).Open(b.Token)
+	if b.URLs.Key != nil {
+		t.Errorf("a token for another port enters the key's address: %s", *b.URLs.Key)
+	}
 	if err != nil || claims.Port != "metrics" {
 		t.Errorf("claims %+v, %v", claims, err)
 	}

@@ -169,6 +169,9 @@ func (c *Controller) answerConnect(ctx context.Context, r ConnectRequest, auth j
 	origin := c.origin(b.cluster, b.subdomain)
 	out.URL = origin + "/" + out.Token + "/"
 	out.URLs = URLs{Token: out.URL, Key: c.keyURL(b, out.Token)}
+	if r.Port != "" && b.access == plane.AccessToken {
+		out.URLs.Key = nil // the key's address leads to the main port, and this token doesn't
+	}
 	return out, nil
 }
 
