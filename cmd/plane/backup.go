@@ -205,12 +205,12 @@ func (p place) backup(ctx context.Context, w *backup.Writer, near string) (backu
 	if err := w.Head(head); err != nil {
 		return head, err
 	}
-	if err := w.File(storeFile, db); err != nil {
+	if err := w.File(ctx, storeFile, db); err != nil {
 		return head, err
 	}
 	if head.Drone != "" {
 		for _, name := range []string{nameFile, clusterFile} {
-			if err := w.File(name, filepath.Join(p.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := w.File(ctx, name, filepath.Join(p.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return head, err
 			}
 		}
@@ -251,10 +251,7 @@ func (p place) volumes(ctx context.Context, w *backup.Writer) error {
 		return err
 	}
 	for _, v := range all {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := w.Tree(path.Join(volumesDir, v.Name()), filepath.Join(p.dir, volumesDir, v.Name())); err != nil {
+		if err := w.Tree(ctx, path.Join(volumesDir, v.Name()), filepath.Join(p.dir, volumesDir, v.Name())); err != nil {
 			return err
 		}
 	}

@@ -6,12 +6,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
 // unfinished is the file that is there while a restore moves things: after a
 // power cut in between, an empty store must not be taken for the restored one.
 const unfinished = "restore.unfinished"
+
+// Directories beside the store: what a restore unpacks, and what it puts aside.
+const (
+	stagedPrefix = ".restore-"
+	asidePrefix  = "before-restore-"
+)
 
 // checkRestored refuses a directory in which a restore was cut short.
 func checkRestored(dir string) error {
@@ -29,7 +36,7 @@ type move struct{ now, staged, aside string }
 // If it fails, what was there is put back.
 func (r restoration) exchange(staged string, whole bool) (aside string, err error) {
 	beside := filepath.Dir(r.db) // on the same file system
-	aside = filepath.Join(beside, "before-restore-"+time.Now().UTC().Format("20060102T150405.000"))
+	aside = filepath.Join(beside, asidePrefix+time.Now().UTC().Format("20060102T150405.000"))
 	moves := []move{
 		{r.db, filepath.Join(staged, storeFile), filepath.Join(aside, storeFile)},
 		{r.db + "-wal", "", filepath.Join(aside, storeFile+"-wal")},
@@ -48,7 +55,10 @@ func (r restoration) exchange(staged string, whole bool) (aside string, err erro
 	}
 	n, err := swap(moves)
 	if err != nil {
-		return "", errors.Join(err, unswap(moves[:n]), os.Remove(mark), os.Remove(aside))
+		if back := unswap(moves[:n]); back != nil {
+			return "", errors.Join(err, back) // the mark stays: nothing may start on half of it
+		}
+		return "", errors.Join(aboutMove(err), os.Remove(mark), os.Remove(aside))
 	}
 	if err := errors.Join(syncDir(aside), syncDir(r.dir), syncDir(beside), os.Remove(mark), syncDir(beside)); err != nil {
 		return "", err
@@ -75,12 +85,24 @@ func swap(moves []move) (n int, err error) {
 	return len(moves), nil
 }
 
-// unswap puts back what was aside.
-func unswap(moves []move) error {
+// aboutMove says what to do about a move that the system refuses.
+func aboutMove(err error) error {
+	if errors.Is(err, syscall.EXDEV) {
+		return errors.New("store and data directory are on two file systems, and so can't be exchanged together; put back the store alone with --store-only")
+	}
+	return aboutFile(err)
+}
+
+// unswap puts back what was aside, and removes what stands where nothing was.
+func unswap(begun []move) error {
 	var all error
-	for _, m := range moves {
+	for i, m := range begun {
 		if _, err := os.Lstat(m.aside); err != nil {
-			continue // it wasn't moved; what is there may be new, or what was there
+			// The last one failed: what is there may be what was there.
+			if i < len(begun)-1 && m.staged != "" {
+				all = errors.Join(all, os.RemoveAll(m.now))
+			}
+			continue
 		}
 		all = errors.Join(all, os.RemoveAll(m.now), os.Rename(m.aside, m.now))
 	}

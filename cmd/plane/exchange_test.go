@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"plane/internal/drone/home"
+	"plane/internal/store"
 )
 
 func fill(t *testing.T, dir string, files map[string]string) {
@@ -105,5 +107,49 @@ func TestARestoreThatFailsHalfwayPutsEverythingBack(t *testing.T) {
 	}
 	if err := checkRestored(dir); err != nil {
 		t.Errorf("marked as unfinished: %v", err)
+	}
+}
+
+func TestARestoreThatFailsInAnEmptyDirectoryLeavesNothingInUse(t *testing.T) {
+	dir := t.TempDir()
+	staged := filepath.Join(dir, ".restore-x")
+	fill(t, staged, newState)
+	r := restorationIn(dir)
+	r.home.Dir = filepath.Join(dir, nameFile) // so that its journal lies below a file
+	if _, err := r.exchange(staged, true); err == nil {
+		t.Fatal("it didn't fail")
+	}
+	for name := range contents(t, dir) {
+		if !strings.HasPrefix(name, ".restore-x") {
+			t.Errorf("%s is there", name)
+		}
+	}
+}
+
+// A kill between two moves leaves the store aside and none in its place.
+func TestARestoreThatWasCutShortIsRememberedByTheNext(t *testing.T) {
+	dir := t.TempDir()
+	var epoch int64
+	cut := filepath.Join(dir, asidePrefix+"1")
+	if err := os.Mkdir(cut, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	newStore(t, cut, func(tx store.Tx) error {
+		e, err := tx.RaiseStoreEpoch(41)
+		epoch = e.Number
+		return errors.Join(err, tx.InsertVolume(store.Volume{ID: "vol", Name: "doc-17", Drone: "dr-here", Made: true}))
+	})
+	// The next one was cut short as well, before it put anything aside.
+	fill(t, dir, map[string]string{unfinished: filepath.Join(dir, asidePrefix+"2") + "\n", asidePrefix + "2/x": "", stagedPrefix + "old/plane.db": ""})
+	r := restorationIn(dir)
+	f := r.former(t.Context())
+	if f.epoch != epoch || epoch < 42 || len(f.volumes) != 1 {
+		t.Errorf("epoch %d of %d, volumes %v", f.epoch, epoch, f.volumes)
+	}
+	if err := r.tidy(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, stagedPrefix+"old")); err == nil {
+		t.Error("what a killed restore unpacked is still there")
 	}
 }

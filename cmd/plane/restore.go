@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -170,7 +172,10 @@ type restoration struct {
 
 func (r restoration) run(ctx context.Context, in io.Reader, progress func(backup.Sum)) (restored, error) {
 	done := restored{DataDir: r.dir}
-	staged, err := os.MkdirTemp(filepath.Dir(r.db), ".restore-*") // on the store's file system
+	if err := r.tidy(); err != nil {
+		return done, err
+	}
+	staged, err := os.MkdirTemp(filepath.Dir(r.db), stagedPrefix+"*") // on the store's file system
 	if err != nil {
 		return done, err
 	}
@@ -181,7 +186,7 @@ func (r restoration) run(ctx context.Context, in io.Reader, progress func(backup
 	}
 	defer root.Close()
 	u := backup.Reader{Progress: progress}
-	if done.Head, err = u.Unpack(in, root); err != nil {
+	if done.Head, err = u.Unpack(ctx, in, root); err != nil {
 		return done, err
 	}
 	done.Files = u.Sum().Files
@@ -197,6 +202,28 @@ func (r restoration) run(ctx context.Context, in io.Reader, progress func(backup
 	done.Wait = int64(wait.Seconds())
 	done.Aside, err = r.exchange(staged, done.Whole)
 	return done, err
+}
+
+// tidy removes what restores that were killed had unpacked.
+func (r restoration) tidy() error {
+	var all error
+	for _, dir := range r.beside(stagedPrefix) {
+		all = errors.Join(all, os.RemoveAll(dir))
+	}
+	return all
+}
+
+// beside are the directories beside the store whose names begin so, sorted.
+func (r restoration) beside(prefix string) []string {
+	dir := filepath.Dir(r.db)
+	there, _ := os.ReadDir(dir) // seize has made it
+	var all []string
+	for _, e := range there {
+		if e.IsDir() && strings.HasPrefix(e.Name(), prefix) {
+			all = append(all, filepath.Join(dir, e.Name()))
+		}
+	}
+	return all
 }
 
 // living is how many backends of the directory run.
@@ -238,10 +265,27 @@ type former struct {
 	volumes []store.Volume
 }
 
-// former state, as far as it can be read: it may be what is damaged.
+// former state, as far as it can be read: it may be what is damaged. If
+// restores were cut short, some of it is in what they have put aside.
 func (r restoration) former(ctx context.Context) former {
+	f := formerOf(ctx, r.db, r.home.Journal())
+	if line(filepath.Join(filepath.Dir(r.db), unfinished)) == "" {
+		return f
+	}
+	_, missing := os.Stat(r.db) // if it is there it has been told of data
+	for _, dir := range slices.Backward(r.beside(asidePrefix)) {
+		aside := formerOf(ctx, filepath.Join(dir, storeFile), filepath.Join(dir, filepath.Base(r.home.Journal())))
+		f.epoch = max(f.epoch, aside.epoch)
+		if missing != nil && f.volumes == nil {
+			f.volumes = aside.volumes
+		}
+	}
+	return f
+}
+
+func formerOf(ctx context.Context, db, drone string) former {
 	var f former
-	_ = sqlite.Read(ctx, r.db, func(tx store.Tx) error {
+	_ = sqlite.Read(ctx, db, func(tx store.Tx) error {
 		e, err := tx.StoreEpoch()
 		if err != nil {
 			return err
@@ -256,10 +300,10 @@ func (r restoration) former(ctx context.Context) former {
 			after = page[len(page)-1].ID
 		}
 	})
-	if _, err := os.Stat(r.home.Journal()); err != nil {
+	if _, err := os.Stat(drone); err != nil {
 		return f
 	}
-	j, err := journal.Open(r.home.Journal())
+	j, err := journal.Open(drone)
 	if err != nil {
 		return f
 	}

@@ -4,14 +4,17 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -34,7 +37,7 @@ func write(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	if err := errors.Join(w.Head(someHead), w.Tree("volumes/v", dir), w.Finish()); err != nil {
+	if err := errors.Join(w.Head(someHead), w.Tree(t.Context(), "volumes/v", dir), w.Finish()); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -48,7 +51,7 @@ func unpack(t *testing.T, in io.Reader) (string, Head, error) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	head, err := new(Reader).Unpack(in, root)
+	head, err := new(Reader).Unpack(t.Context(), in, root)
 	return dir, head, err
 }
 
@@ -333,5 +336,85 @@ func TestATreeThatIsWrittenToIsCopiedWithAllThatWasAcknowledged(t *testing.T) {
 		if has < before {
 			t.Errorf("%d of %d acknowledged lines are in the backup", has, before)
 		}
+	}
+}
+
+func TestBothEndWithTheirContext(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "a"), "text")
+	file := write(t, dir)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	w, err := Create(filepath.Join(t.TempDir(), "it.plane"), Keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := w.Tree(gone, "volumes/v", dir); !errors.Is(err, context.Canceled) {
+		t.Errorf("write: %v", err)
+	}
+	in, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if _, err := new(Reader).Unpack(gone, in, root); !errors.Is(err, context.Canceled) || errors.Is(err, ErrDamaged) {
+		t.Errorf("read: %v", err)
+	}
+}
+
+// What a program puts in the place of a file between two looks must neither
+// lead out of its directory nor keep the backup waiting.
+func TestWhatIsNoFileAnyMoreIsntRead(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "secret"), "text")
+	link, pipe, socket := filepath.Join(dir, "link"), filepath.Join(dir, "pipe"), filepath.Join(dir, "socket")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := errors.Join(os.Symlink("secret", link), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	w, err := Create(filepath.Join(t.TempDir(), "it.plane"), Keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for _, path := range []string{link, pipe, socket, dir} {
+		if err := w.File(t.Context(), "x", path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestTheUnfinishedFileFollowsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "other"), "other's")
+	path := filepath.Join(dir, "it.plane")
+	if err := os.Symlink("other", path+".tmp"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		w, err := Create(path, Overwrite)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		if err := errors.Join(w.Head(someHead), w.Finish()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b, _ := os.ReadFile(filepath.Join(dir, "other")); string(b) != "other's" {
+		t.Errorf("now %q", b)
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", st, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -49,8 +50,29 @@ func Peek(in io.Reader) (Head, error) {
 // Unpack reads a whole backup from in into root, which must be empty, and makes
 // it durable. Nothing may be used of it unless the error is nil: only then is
 // everything there that was written, and as it was written. Nothing is ever
-// written outside of root.
-func (r *Reader) Unpack(in io.Reader, root *os.Root) (Head, error) {
+// written outside of root. It ends with ctx, and its error is then ctx's.
+func (r *Reader) Unpack(ctx context.Context, in io.Reader, root *os.Root) (Head, error) {
+	head, err := r.unpack(interruptible{ctx, in}, root)
+	if err != nil && ctx.Err() != nil {
+		return head, ctx.Err() // not a damaged file
+	}
+	return head, err
+}
+
+// interruptible ends with its context.
+type interruptible struct {
+	ctx  context.Context // of one call
+	from io.Reader
+}
+
+func (r interruptible) Read(b []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.from.Read(b)
+}
+
+func (r *Reader) unpack(in io.Reader, root *os.Root) (Head, error) {
 	r.root, r.got = root, map[string]item{}
 	var head Head
 	gz, err := gzip.NewReader(bufio.NewReaderSize(in, 1<<20))

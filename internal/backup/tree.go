@@ -2,6 +2,7 @@ package backup
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -34,11 +35,11 @@ func (was look) still(now look) bool {
 // Tree copies a directory that programs may be writing to. It looks again and
 // copies what has changed, until a look finds nothing new, so that of several
 // files none is of an older time than another one that replaced it. Sockets,
-// pipes and devices are left out.
-func (w *Writer) Tree(name, dir string) error {
+// pipes and devices are left out. It ends with ctx.
+func (w *Writer) Tree(ctx context.Context, name, dir string) error {
 	done := map[string]look{}
 	for range treeRounds {
-		news, err := w.round(name, dir, done)
+		news, err := w.round(ctx, name, dir, done)
 		if err != nil || !news {
 			return err
 		}
@@ -47,13 +48,13 @@ func (w *Writer) Tree(name, dir string) error {
 }
 
 // round copies what differs from done, and drops what is gone.
-func (w *Writer) round(name, dir string, done map[string]look) (news bool, err error) {
+func (w *Writer) round(ctx context.Context, name, dir string, done map[string]look) (news bool, err error) {
 	seen := map[string]bool{}
 	err = filepath.WalkDir(dir, func(at string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // gone since it was listed
 		}
-		if err != nil {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
 		rel, err := filepath.Rel(dir, at)
@@ -72,7 +73,7 @@ func (w *Writer) round(name, dir string, done map[string]look) (news bool, err e
 			seen[to] = true
 			return nil
 		}
-		switch err := w.add(to, at, info); {
+		switch err := w.add(ctx, to, at, info); {
 		case errors.Is(err, errLeftOut):
 			return nil
 		case errors.Is(err, fs.ErrNotExist):
@@ -96,11 +97,11 @@ func (w *Writer) round(name, dir string, done map[string]look) (news bool, err e
 
 var errLeftOut = errors.New("no kind of file that is kept")
 
-func (w *Writer) add(name, at string, info fs.FileInfo) error {
+func (w *Writer) add(ctx context.Context, name, at string, info fs.FileInfo) error {
 	h := &tar.Header{Name: name, Mode: int64(info.Mode().Perm()), ModTime: info.ModTime(), Format: tar.FormatPAX}
 	switch {
 	case info.Mode().IsRegular():
-		return w.File(name, at)
+		return w.File(ctx, name, at)
 	case info.IsDir():
 		h.Typeflag, h.Name = tar.TypeDir, name+"/"
 		w.note(item{Path: name, Kind: kindDir})

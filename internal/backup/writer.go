@@ -3,6 +3,7 @@ package backup
 import (
 	"archive/tar"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -42,18 +44,17 @@ type Writer struct {
 	Progress func(Sum)
 }
 
-// Create begins a backup at path (mode 0600), and writes to path + ".tmp" until
-// Finish. An existing path is refused unless replace.
+// Create begins a backup at path (mode 0600), and writes to another file beside
+// it until Finish. An existing path is refused unless replace.
 func Create(path string, replace Replace) (_ *Writer, err error) {
 	if _, err := os.Lstat(path); err == nil && replace != Overwrite {
 		return nil, fmt.Errorf("%s exists; choose another name, or overwrite it with --force: %w", path, fs.ErrExist)
 	}
-	f, err := os.OpenFile(path+".tmp", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	// A name that nobody knows before: where others may write too, a known one
+	// could be a link to something else, or another backup's.
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return nil, err
-	}
-	if err := f.Chmod(0o600); err != nil { // it may be left from another time
-		return nil, errors.Join(err, f.Close())
 	}
 	spool, err := os.CreateTemp(filepath.Dir(path), ".plane-backup-*")
 	if err != nil {
@@ -102,9 +103,10 @@ func (w *Writer) json(name string, v any) error {
 	return err
 }
 
-// File copies one file. One that isn't there is fs.ErrNotExist.
-func (w *Writer) File(name, path string) error {
-	c, err := w.copy(path)
+// File copies one file. One that isn't there, or no longer a file, is
+// fs.ErrNotExist. It ends with ctx.
+func (w *Writer) File(ctx context.Context, name, path string) error {
+	c, err := w.copy(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -140,13 +142,13 @@ const copyTries = 4
 
 // copy brings a file to the spool as it was at one moment, if it can: one that
 // only grew meanwhile is taken at its former length.
-func (w *Writer) copy(path string) (c copied, err error) {
+func (w *Writer) copy(ctx context.Context, path string) (c copied, err error) {
 	for range copyTries {
-		f, err := os.Open(path)
+		f, err := openFile(path)
 		if err != nil {
 			return c, err
 		}
-		c, err = w.copyOnce(f)
+		c, err = w.copyOnce(ctx, f)
 		_ = f.Close()
 		if err != nil || !c.torn {
 			return c, err
@@ -155,10 +157,24 @@ func (w *Writer) copy(path string) (c copied, err error) {
 	return c, nil
 }
 
-func (w *Writer) copyOnce(f *os.File) (c copied, err error) {
+// openFile opens a plain file, which a program may since have replaced by a link
+// that leads elsewhere, or by a pipe that would be waited at.
+func openFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENXIO) { // a link; a socket
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return f, err
+}
+
+func (w *Writer) copyOnce(ctx context.Context, f *os.File) (c copied, err error) {
 	if c.info, err = f.Stat(); err != nil {
 		return c, err
 	}
+	if !c.info.Mode().IsRegular() {
+		return c, &fs.PathError{Op: "read", Path: f.Name(), Err: fs.ErrNotExist}
+	}
+	in := interruptible{ctx, f}
 	if err := w.spool.Truncate(0); err != nil {
 		return c, err
 	}
@@ -166,7 +182,7 @@ func (w *Writer) copyOnce(f *os.File) (c copied, err error) {
 		return c, err
 	}
 	h := sha256.New()
-	if c.size, err = io.Copy(io.MultiWriter(w.spool, h), io.LimitReader(f, c.info.Size())); err != nil {
+	if c.size, err = io.Copy(io.MultiWriter(w.spool, h), io.LimitReader(in, c.info.Size())); err != nil {
 		return c, err
 	}
 	c.sum = hex.EncodeToString(h.Sum(nil))
@@ -182,7 +198,7 @@ func (w *Writer) copyOnce(f *os.File) (c copied, err error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return c, err
 	}
-	n, err := io.Copy(h, io.LimitReader(f, c.size))
+	n, err := io.Copy(h, io.LimitReader(in, c.size))
 	c.torn = n != c.size || hex.EncodeToString(h.Sum(nil)) != c.sum
 	return c, err
 }
