@@ -203,7 +203,11 @@ func TestShellsCompleteWhatThereIs(t *testing.T) {
 	if out := must(t, "help"); !strings.Contains(out, "completion") {
 		t.Error("completion is hidden")
 	}
+	here := os.Getenv("PLANE_CONTROLLER")
 	t.Setenv("PLANE_CONTROLLER", "http://127.0.0.1:1")
+	if code, out, _ := play(t, "__complete", "ls", "--controller", here, "--drone", "d"); code != 0 || !strings.HasPrefix(out, "dr-scripted") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
 	if code, out, _ := play(t, "__complete", "stop", ""); code != 0 || out != ":4\n" {
 		t.Errorf("exit %d\n%s", code, out)
 	}

@@ -87,8 +87,15 @@ func completing(r *remote, ask func(ctx context.Context, c *client.Client, begun
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return slices.DeleteFunc(found, func(s string) bool { return !strings.HasPrefix(s, begun) }), cobra.ShellCompDirectiveNoFileComp
+		return slices.DeleteFunc(found, func(s string) bool { return !strings.HasPrefix(s, begun) || !typeable(s) }), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// typeable reports whether a shell can take a completion, which may have a
+// description after a tab.
+func typeable(s string) bool {
+	word, about, _ := strings.Cut(s, "\t")
+	return cell(word) == word && cell(about) == about
 }
 
 // mostCompletions is more than anyone reads.
@@ -113,9 +120,6 @@ func completeKeys(r *remote) completion {
 			key := b.Key.String()
 			if f.Namespace == nil && b.Key.Namespace == defaultOf(apps) && !strings.Contains(b.Key.Name, "/") {
 				key = b.Key.Name
-			}
-			if cell(key) != key {
-				continue // no shell can take it
 			}
 			if found = append(found, cobra.CompletionWithDesc(key, string(b.Status))); len(found) == mostCompletions {
 				break
@@ -171,10 +175,12 @@ func completeFlags(cmd *cobra.Command, r *remote) {
 	for name, f := range map[string]completion{
 		"app":       completeApps(r),
 		"namespace": completeApps(r),
-		"drone":     completeNodes(&clusterRemote{remote: *r}),
-		"lease":     cobra.FixedCompletions([]cobra.Completion{"fast", "balanced", "sticky"}, cobra.ShellCompDirectiveNoFileComp),
-		"status":    cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp),
-		"sort":      cobra.FixedCompletions([]cobra.Completion{sortCPU, sortMemory, sortKey}, cobra.ShellCompDirectiveNoFileComp),
+		"drone": func(cmd *cobra.Command, given []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return completeNodes(&clusterRemote{remote: *r})(cmd, given, begun) // r as it is by then, with its flags
+		},
+		"lease":  cobra.FixedCompletions([]cobra.Completion{"fast", "balanced", "sticky"}, cobra.ShellCompDirectiveNoFileComp),
+		"status": cobra.FixedCompletions(statuses, cobra.ShellCompDirectiveNoFileComp),
+		"sort":   cobra.FixedCompletions([]cobra.Completion{sortCPU, sortMemory, sortKey}, cobra.ShellCompDirectiveNoFileComp),
 	} {
 		if cmd.Flags().Lookup(name) != nil {
 			_ = cmd.RegisterFlagCompletionFunc(name, f) // fails only for flags that there aren't

@@ -21,18 +21,26 @@ type console struct {
 	painter
 	ended func(plane.Key, plane.BackendID) // told of ends that nobody asked for; nil = nobody is
 
-	mu  sync.Mutex // guards the fields below
-	out io.Writer
+	mu    sync.Mutex // guards the fields below
+	out   io.Writer
+	early []string // JSON lines before the one that must come first; nil = none wait
 	// begun are the backends that were ready, or ran before. Of one that never
 	// was, the last output is what people need.
 	begun  map[plane.BackendID]bool
 	warned map[string]bool // what was said of a key already
 }
 
-const mostWarned = 1000 // then it may be said again
+const (
+	mostWarned = 1000 // then it may be said again
+	mostEarly  = 1000 // lines; a program that reads them waits for the first one
+)
 
 func newConsole(out *os.File, asJSON bool) *console {
-	return &console{json: asJSON, painter: colorOf(out), out: out, begun: map[plane.BackendID]bool{}, warned: map[string]bool{}}
+	c := &console{json: asJSON, painter: colorOf(out), out: out, begun: map[plane.BackendID]bool{}, warned: map[string]bool{}}
+	if asJSON {
+		c.early = []string{}
+	}
+	return c
 }
 
 // painter colours text, if it is true.
@@ -76,12 +84,37 @@ func (c *console) emit(e event) {
 	if err != nil {
 		return
 	}
-	c.line(string(b))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.early != nil && e.Event != "listening" && len(c.early) < mostEarly {
+		c.early = append(c.early, string(b))
+		return
+	}
+	c.lineLocked(string(b))
+	c.releaseLocked()
+}
+
+// release prints what waited for "listening" if that never came.
+func (c *console) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.releaseLocked()
+}
+
+func (c *console) releaseLocked() {
+	for _, s := range c.early {
+		c.lineLocked(s)
+	}
+	c.early = nil
 }
 
 func (c *console) line(s string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lineLocked(s)
+}
+
+func (c *console) lineLocked(s string) {
 	_, _ = io.WriteString(c.out, s+"\n") // a closed terminal must not end backends
 }
 

@@ -82,6 +82,8 @@ func TestWithoutOutputTheLastLinesOfAFailedStartAreTold(t *testing.T) {
 func TestJSONLinesAreEventsWithTimes(t *testing.T) {
 	var out bytes.Buffer
 	c := consoleTo(&out, true)
+	c.early = []string{}
+	c.warn("x") // as while apps are applied
 	c.listening(listening{API: "http://127.0.0.1:8080", Proxy: "http://localhost:9090"}, []shownApp{{URL: "http://KEY.localhost:9090/", Default: true, Runs: "x"}})
 	c.Observe(moment(drone.MomentStarted, drone.Moment{App: "board"}))
 	c.Observe(moment(drone.MomentIdle, drone.Moment{}))
@@ -102,7 +104,7 @@ func TestJSONLinesAreEventsWithTimes(t *testing.T) {
 			t.Errorf("%v", e)
 		}
 	}
-	if got := strings.Join(kinds, " "); got != "listening started idle ended changed closed" {
+	if got := strings.Join(kinds, " "); got != "listening warning started idle ended changed closed" {
 		t.Error(got)
 	}
 }

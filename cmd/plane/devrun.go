@@ -99,6 +99,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	}
 	defer c.close()
 	show := newConsole(os.Stdout, f.json)
+	defer show.release()
 	show.quiet = f.quiet
 	if err := apps.apply(ctx, c.Controller, show); err != nil {
 		return err

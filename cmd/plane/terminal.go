@@ -42,8 +42,11 @@ func openScreen(out *os.File, in io.Reader) (*screen, error) {
 		s.before = before
 		go s.listen() // a read of a terminal can't be cancelled; it ends with the process
 	}
-	_, err := io.WriteString(out, "\x1b[?1049h\x1b[?25l") // another screen, no cursor
-	return s, err
+	if _, err := io.WriteString(out, "\x1b[?1049h\x1b[?25l"); err != nil { // another screen, no cursor
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *screen) listen() {

@@ -152,11 +152,15 @@ func (w *Watch) Run(ctx context.Context) error {
 				late = time.After(atMost)
 			}
 			continue
-		case <-w.fs.Errors: // too many at once: something changed
-			for _, dir := range w.Dirs {
-				changed[dir] = true
+		case <-w.fs.Errors: // too many at once: something changed, and directories may be new
+			_ = w.addAll() // more than can be watched: what is in it isn't
+			for _, path := range slices.Concat(w.Dirs, w.Files) {
+				changed[path] = true
 			}
 			quiet = time.After(settle)
+			if late == nil {
+				late = time.After(atMost)
+			}
 			continue
 		case <-look.C:
 			back := w.lookAgain()

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 func TestWhatIsIgnored(t *testing.T) {
@@ -32,6 +34,12 @@ func begin(t *testing.T, w Watch) <-chan []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	run(t, x)
+	return told
+}
+
+func run(t *testing.T, x *Watch) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- x.Run(ctx) }()
@@ -41,7 +49,6 @@ func begin(t *testing.T, w Watch) <-chan []string {
 			t.Error(err)
 		}
 	})
-	return told
 }
 
 func expect(t *testing.T, told <-chan []string, path string) {
@@ -149,4 +156,25 @@ func TestWhatCantBeWatchedIsSaid(t *testing.T) {
 	if _, err := New(Watch{Dirs: []string{filepath.Join(t.TempDir(), "none")}}); err == nil {
 		t.Error("nothing is watched, and nobody says so")
 	}
+}
+
+func TestAfterTooManyChangesAtOnceNewDirectoriesAreFollowedToo(t *testing.T) {
+	root := t.TempDir()
+	told := make(chan []string, 100)
+	x, err := New(Watch{Dirs: []string{root}, Changed: func(_ context.Context, paths []string) { told <- paths }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.fs.Remove(root); err != nil { // the system drops what it would tell of it
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(root, "new", "deeper"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run(t, x)
+	x.fs.Errors <- fsnotify.ErrEventOverflow
+	expect(t, told, root)
+	file := filepath.Join(root, "new", "deeper", "file")
+	put(t, file)
+	expect(t, told, file)
 }
