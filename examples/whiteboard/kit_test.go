@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -112,8 +111,7 @@ type visitorOf struct {
 	hello heard
 	board []*Stroke // when it came
 
-	mu sync.Mutex // one message at a time
-	n  int
+	n int
 }
 
 func visit(t *testing.T, addr, name string) *visitorOf {
