@@ -162,7 +162,7 @@ func runBackup(ctx context.Context, f backupFlags, file string, out, errOut io.W
 func aboutBackup(file string, err error) error {
 	var path *fs.PathError
 	switch {
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, sqlite.ErrDiskFull): // of the snapshot, beside the file
 		return fmt.Errorf("no space left to write %s; free some, or write it to another disk", file)
 	case !errors.As(err, &path):
 		return err

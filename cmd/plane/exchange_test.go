@@ -2,13 +2,16 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"plane/internal/drone/home"
 	"plane/internal/store"
+	"plane/internal/store/sqlite"
 )
 
 func fill(t *testing.T, dir string, files map[string]string) {
@@ -151,5 +154,13 @@ func TestARestoreThatWasCutShortIsRememberedByTheNext(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, stagedPrefix+"old")); err == nil {
 		t.Error("what a killed restore unpacked is still there")
+	}
+}
+
+func TestAFullDiskNamesTheFileThatIsWritten(t *testing.T) {
+	for _, err := range []error{fmt.Errorf("back up: %w", sqlite.ErrDiskFull), &os.PathError{Op: "write", Path: "y", Err: syscall.ENOSPC}} {
+		if text := aboutBackup("x.plane", err).Error(); !strings.Contains(text, "to write x.plane; free some") {
+			t.Error(text)
+		}
 	}
 }

@@ -244,6 +244,9 @@ func TestAnExistingFileIsKeptUntilTheNewOneIsWhole(t *testing.T) {
 	if _, err := Create(path, Keep); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("overwrites: %v", err)
 	}
+	if _, err := Create(filepath.Dir(path), Overwrite); err == nil || !strings.Contains(err.Error(), "name a file in it") {
+		t.Errorf("a directory: %v", err)
+	}
 	w, err := Create(path, Overwrite)
 	if err != nil {
 		t.Fatal(err)

@@ -47,8 +47,11 @@ type Writer struct {
 // Create begins a backup at path (mode 0600), and writes to another file beside
 // it until Finish. An existing path is refused unless replace.
 func Create(path string, replace Replace) (_ *Writer, err error) {
-	if _, err := os.Lstat(path); err == nil && replace != Overwrite {
-		return nil, fmt.Errorf("%s exists; choose another name, or overwrite it with --force: %w", path, fs.ErrExist)
+	switch there, err := os.Lstat(path); {
+	case err == nil && there.IsDir():
+		return nil, fmt.Errorf("%s is a directory; name a file in it", path)
+	case err == nil && replace != Overwrite:
+		return nil, said{fs.ErrExist, path + " exists; choose another name, or overwrite it with --force"}
 	}
 	// A name that nobody knows before: where others may write too, a known one
 	// could be a link to something else, or another backup's.

@@ -50,7 +50,7 @@ func Read(path string) (File, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return File{}, fmt.Errorf("there is no %s; write one with `plane init`, or name another with --file: %w", shown(path), fs.ErrNotExist)
+		return File{}, said{fs.ErrNotExist, fmt.Sprintf("there is no %s; write one with `plane init`, or name another with --file.", shown(path))}
 	case err != nil:
 		return File{}, err
 	case info.IsDir():
@@ -93,6 +93,15 @@ func (e *Error) Error() string {
 	}
 	return where + ": " + e.Message
 }
+
+// said is an error that reads as its sentence alone.
+type said struct {
+	kind error
+	text string
+}
+
+func (s said) Error() string { return s.text }
+func (s said) Unwrap() error { return s.kind }
 
 // shown is path as people know it: relative below the working directory.
 func shown(path string) string {

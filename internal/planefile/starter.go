@@ -49,7 +49,7 @@ func (s Starter) Text() string {
 func Write(path, text string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s is there already; change it, or remove it first: %w", shown(path), fs.ErrExist)
+		return said{fs.ErrExist, fmt.Sprintf("%s is there already; change it, or remove it first.", shown(path))}
 	}
 	if err != nil {
 		return err

@@ -31,7 +31,11 @@ func (db *DB) Backup(ctx context.Context, path string) (err error) {
 		return err
 	}
 	_, err = c.exec("VACUUM INTO ?", f.Name()) // takes an empty file
-	if err := errors.Join(err, c.close()); err != nil {
+	err = errors.Join(err, c.close())
+	if errors.Is(err, ErrDiskFull) { // where it is written, not where it is read
+		return fmt.Errorf("%w: free some space on the file system of %s", ErrDiskFull, path)
+	}
+	if err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
