@@ -455,26 +455,36 @@ func TestDataIsListed(t *testing.T) {
 }
 
 func TestDataOfLostCommitsIsAdoptedWithItsBackend(t *testing.T) {
-	p := newPlant(t, plantOptions{})
-	d := p.drone("dr-1")
-	p.apply("board", keeping("./board"))
-	p.leaves(d)
-	d.hello.Store.Number = 2
 	key := plane.Key{Namespace: "board", Name: "doc"}
-	d.hello.Inventory = []wire.Held{{
-		Backend: "newer", Key: key, Generation: plane.NewGeneration(2, 1), Policy: plane.Balanced, Epoch: 1, App: "board", Release: 1, Volume: "vo-lost",
-		State: plane.State{Status: plane.Ready, Address: "127.0.0.1:2"}, Spec: keeping("./board").Spec(),
-	}}
-	d.connect()
-	b := p.connectTo(ofApp("board", "doc"))
-	if b.BackendID != "newer" {
-		t.Fatalf("connect %+v", b)
-	}
-	v, err := p.volume("board", "doc")
-	if err != nil || v.ID != "vo-lost" || !v.Made || v.Drone != "dr-1" || v.Generation != plane.NewGeneration(2, 1) {
-		t.Errorf("volume %+v, %v", v, err)
-	}
-	if view, err := p.Backend(context.Background(), operatorActor, "newer"); err != nil || view.App != "board" || view.Release != 1 {
-		t.Errorf("backend %+v, %v", view, err)
+	for _, had := range []string{"", "vo-lost", "vo-given-up"} {
+		p := newPlant(t, plantOptions{})
+		d := p.drone("dr-1")
+		p.apply("board", keeping("./board"))
+		p.leaves(d)
+		if had != "" {
+			err := p.store.Update(t.Context(), func(tx store.Tx) error {
+				return tx.InsertVolume(store.Volume{ID: had, Namespace: "board", Name: "doc", App: "board", Drone: "dr-1", Generation: plane.NewGeneration(1, 1)})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.hello.Store.Number = 2
+		d.hello.Inventory = []wire.Held{{
+			Backend: "newer", Key: key, Generation: plane.NewGeneration(2, 1), Policy: plane.Balanced, Epoch: 1, App: "board", Release: 1, Volume: "vo-lost",
+			State: plane.State{Status: plane.Ready, Address: "127.0.0.1:2"}, Spec: keeping("./board").Spec(),
+		}}
+		d.connect()
+		b := p.connectTo(ofApp("board", "doc"))
+		if b.BackendID != "newer" {
+			t.Fatalf("connect %+v", b)
+		}
+		v, err := p.volume("board", "doc")
+		if err != nil || v.ID != "vo-lost" || !v.Made || v.Drone != "dr-1" || v.Generation != plane.NewGeneration(2, 1) {
+			t.Errorf("the store had %q: volume %+v, %v", had, v, err)
+		}
+		if view, err := p.Backend(context.Background(), operatorActor, "newer"); err != nil || view.App != "board" || view.Release != 1 {
+			t.Errorf("backend %+v, %v", view, err)
+		}
 	}
 }

@@ -108,11 +108,21 @@ func adoptData(tx store.Tx, b store.Backend) error {
 	if b.Volume == "" {
 		return nil
 	}
-	err := tx.InsertVolume(store.Volume{
-		ID: b.Volume, Namespace: b.Key.Namespace, Name: b.Key.Name, App: b.App, Drone: b.Drone, Generation: b.Generation,
-	})
-	if errors.Is(err, store.ErrConflict) {
+	has, err := tx.Volume(b.Key.Namespace, b.Key.Name)
+	switch {
+	case err == nil && has.ID == b.Volume:
 		_, err = tx.AttachVolume(b.Volume, b.Generation)
+	case err == nil && has.Generation > b.Generation: // given up, and begun anew
+		return nil
+	case err == nil: // what the store has was given up; that was lost too
+		_, err = tx.DeleteVolume(has.ID)
+	case isNotFound(err):
+		err = nil
+	}
+	if err == nil && has.ID != b.Volume {
+		err = tx.InsertVolume(store.Volume{
+			ID: b.Volume, Namespace: b.Key.Namespace, Name: b.Key.Name, App: b.App, Drone: b.Drone, Generation: b.Generation,
+		})
 	}
 	if err != nil {
 		return err

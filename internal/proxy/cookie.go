@@ -13,6 +13,16 @@ const (
 	maxCookiesOpened = 4    // of one request
 )
 
+// cookieOf is the name of the cookie for a key URL with that prefix: the secured
+// one's name demands https and Path=/. No other is taken there, because other
+// hosts and unencrypted pages can set it.
+func (x *exchange) cookieOf(prefix string) string {
+	if x.scheme == "https" && prefix == "" {
+		return securedCookie
+	}
+	return cookieName
+}
+
 // ownCookie reports whether a cookie of that name is Plane's.
 func ownCookie(name string) bool { return name == cookieName || name == securedCookie }
 
@@ -52,7 +62,7 @@ func (w *way) setCookie(value string) string {
 		name, _, _ = strings.Cut(strings.Trim(rest, " \t"), "=") // so browsers send it
 	}
 	scoped := w.key && w.prefix != ""
-	if ownCookie(name) || scoped && (strings.Contains(w.prefix, ";") || !printable(w.prefix)) {
+	if ownCookie(name) || scoped && !inCookie(w.prefix) {
 		return "" // such a path can't be said in a cookie
 	}
 	var b strings.Builder
@@ -86,6 +96,9 @@ func (w *way) setCookie(value string) string {
 	}
 	return b.String()
 }
+
+// inCookie reports whether a path can be said in a cookie.
+func inCookie(path string) bool { return !strings.Contains(path, ";") && printable(path) }
 
 // wider reports whether a cookie with that Domain would reach other hosts than
 // the visited one.

@@ -15,6 +15,12 @@ import (
 // that the token doesn't stay in the address. It starts nothing.
 func (x *exchange) enter(ctx context.Context, t target, path string) answer {
 	tok, rest := firstSegment(path)
+	if !inCookie(t.prefix) { // the same address, as a cookie's Path can have it
+		return answer{
+			status: 303, location: strings.TrimSuffix(pathForm(t.app, t.name), "/") + ownPath + "/enter" + path + x.req.query, noStore: true,
+			fields: []field{{"referrer-policy", "no-referrer"}},
+		}
+	}
 	claims, ring, err := x.open(ctx, tok)
 	now := time.Now()
 	switch {
@@ -64,17 +70,14 @@ func landing(rest string) string {
 
 // cookieFor is the Set-Cookie for a sealed visit.
 func (x *exchange) cookieFor(sealed, prefix string, c plane.Claims, now time.Time) string {
-	name, path, more := cookieName, prefix+"/", ""
+	more := ""
 	if x.scheme == "https" {
 		more = "; Secure"
-		if prefix == "" { // its name demands Path=/
-			name = securedCookie
-		}
 	}
 	if c.Expires != 0 {
 		more += "; Max-Age=" + strconv.FormatInt(c.Expires-now.Unix(), 10)
 	}
-	return name + "=" + sealed + "; Path=" + path + "; HttpOnly; SameSite=Lax" + more
+	return x.cookieOf(prefix) + "=" + sealed + "; Path=" + prefix + "/; HttpOnly; SameSite=Lax" + more
 }
 
 // routeOf gives the route of a backend that lives.

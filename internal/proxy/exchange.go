@@ -30,6 +30,7 @@ type exchange struct {
 	answer body
 	pump   *pump
 	sent   bool // something of the body was taken
+	heard  bool // something was sent to a backend
 	handed bool // to a tunnel, which releases it
 	broken bool // the response has begun and won't be completed
 
@@ -53,7 +54,7 @@ func (x *exchange) reset() {
 	x.mu.Lock()
 	x.cause, x.cancel, x.up, x.started = nil, nil, nil, false
 	x.mu.Unlock()
-	x.upgraded, x.sent, x.broken, x.claims = false, false, false, nil
+	x.upgraded, x.sent, x.heard, x.broken, x.claims = false, false, false, false, nil
 	x.host = normalHost(x.req.host)
 }
 
@@ -221,7 +222,7 @@ func (x *exchange) carry(ctx context.Context, t target) bool {
 		if errors.Is(x.why(), errRevoked) && t.meaning == meansKey {
 			a = unauthorized
 		}
-		if a.status == 410 && t.meaning == meansKey && !x.sent && tries < 2 && x.forget() {
+		if a.status == 410 && t.meaning == meansKey && x.repeatable() && tries < 2 && x.forget() {
 			continue
 		}
 		if a.backend = b.id; t.meaning == meansKey && a.status == 410 {
@@ -235,6 +236,10 @@ func (x *exchange) carry(ctx context.Context, t target) bool {
 		return x.say(a)
 	}
 }
+
+// repeatable reports whether the request may be sent to another backend than the
+// one that may have heard it: what that did may have outlived it.
+func (x *exchange) repeatable() bool { return !x.heard || !x.sent && x.req.idempotent() }
 
 // forget lets an exchange whose backend ended be carried to another one.
 func (x *exchange) forget() bool {

@@ -87,6 +87,7 @@ func (x *exchange) dial(ctx context.Context) (*upstream, error) {
 func (x *exchange) request(u *upstream) error {
 	u.src.waiting, u.src.late, u.x = x.flush, u.late, x
 	_ = u.conn.SetReadDeadline(time.Now().Add(patience))
+	x.heard = true
 	var err error
 	if part := x.wholeBody(); part != nil {
 		err = u.write(x.head, part)

@@ -493,3 +493,21 @@ func (l lockedWriter) Write(b []byte) (int, error) {
 	defer l.mu.Unlock()
 	return l.w.Write(b)
 }
+
+func TestWhoAsksForTheHeadOfAStatusGetsNoStream(t *testing.T) {
+	c, _ := private(t, echo)
+	cookie, _ := c.enter(docHost, "", c.token("b1"))
+	nc := c.dial()
+	defer nc.Close()
+	br := bufio.NewReader(nc)
+	r := c.on(nc, br, httpHead("HEAD", docHost, "/_plane/status", "Cookie: "+cookie))
+	if r.status != 200 || r.header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("%d %v", r.status, r.header)
+	}
+	if r := c.on(nc, br, httpHead("GET", docHost, "/x", "Cookie: "+cookie)); r.status != 200 || !r.says("GET /x") {
+		t.Errorf("the next request on that connection: %d %s", r.status, r.body)
+	}
+	if r := c.raw(httpHead("HEAD", docHost, "/_plane/status")); r.status != 401 {
+		t.Errorf("without a cookie: %d", r.status)
+	}
+}

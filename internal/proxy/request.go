@@ -25,7 +25,7 @@ type request struct {
 	fetchMode string
 	fetchDest string
 	accept    string
-	cookie    string // a field of it that has Plane's own in it, as it seems; or ""
+	cookie    string // the fields of it that have Plane's own in them, as it seems; or ""
 	keepAlive bool   // an HTTP/1.0 client asked for it
 }
 
@@ -118,7 +118,10 @@ func (r *request) readFields() int {
 				}
 				r.accept += f.value
 			} else if strings.EqualFold(f.name, "Cookie") && strings.Contains(f.value, cookieName+"=") {
-				r.cookie = f.value
+				if r.cookie != "" { // HTTP/2 allows several, which may have come through another proxy
+					r.cookie += "; "
+				}
+				r.cookie += f.value
 			}
 		case 7:
 			if strings.EqualFold(f.name, "Upgrade") {

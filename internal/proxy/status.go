@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"slices"
 	"time"
 
 	"plane"
@@ -30,14 +32,20 @@ func (x *exchange) status(ctx context.Context, t target) bool {
 	w := &watch{x: x, what: tk.question(), claims: tk.claims}
 	// ctx outlives the client, slow's doesn't.
 	ctx, done := x.slow(ctx)
-	if refused := w.admit(ctx); refused != nil {
-		done()
-		return x.say(*refused)
+	refused = w.admit(ctx)
+	if refused == nil && x.req.method != http.MethodHead {
+		defer done()
+		w.stream(ctx)
+		return false
 	}
-	defer done()
-	w.stream(ctx)
-	return false
+	done()
+	if refused == nil {
+		refused = &answer{status: 200, fields: eventFields}
+	}
+	return x.say(*refused)
 }
+
+var eventFields = []field{{"content-type", "text/event-stream"}, {"cache-control", "no-store"}, {"x-accel-buffering", "no"}}
 
 // watch is one stream on its way.
 type watch struct {
@@ -92,9 +100,7 @@ func (w *watch) ask(ctx context.Context) *answer {
 // stream sends what changes until the client, the proxy or the stream's time ends.
 func (w *watch) stream(ctx context.Context) {
 	x := w.x
-	r := &response{status: 200, reason: reasonOf(200), length: chunked, declared: chunked, fields: appendOwn([]field{
-		{"content-type", "text/event-stream"}, {"cache-control", "no-store"}, {"x-accel-buffering", "no"},
-	}, x.p.server, "", false)}
+	r := &response{status: 200, reason: reasonOf(200), length: chunked, declared: chunked, fields: appendOwn(slices.Clip(eventFields), x.p.server, "", false)}
 	if !x.start() || x.begin(r) != nil || x.client.write([]byte("retry: 1000\n\n")) != nil {
 		return
 	}

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -272,5 +274,52 @@ func TestAStateNeverFallsBack(t *testing.T) {
 	})
 	if got := c.get("/" + c.token("b1") + "/"); got.status != http.StatusOK {
 		t.Errorf("a ready backend is waited for: %+v", got)
+	}
+}
+
+func TestNothingIsDoneTwiceWhenItsBackendEnds(t *testing.T) {
+	heard, hold := make(chan string, 9), make(chan struct{})
+	c := start(t)
+	slow := newServer(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		heard <- r.Method
+		<-hold
+	}))
+	defer close(hold)
+	quick := newServer(t, echo)
+	for i, test := range []struct {
+		method string
+		status int
+	}{{"GET", 200}, {"PUT", 200}, {"POST", 503}, {"PATCH", 503}} {
+		name := fmt.Sprintf("doc%d", i)
+		route := func(id string, g plane.Generation, address string) plane.Route {
+			return plane.Route{
+				Backend: plane.BackendID(id + name), Generation: g, KeyHash: plane.Key{Name: name, Namespace: "board"}.Hash(),
+				Cluster: testCluster, Status: plane.Ready, App: "board", Access: plane.AccessPublic, Address: address,
+			}
+		}
+		now := route("a", 1, slow)
+		c.mu.Lock()
+		c.onKey = func(wire.KeyAsk) *wire.KeyAnswer { r := now; return &wire.KeyAnswer{Route: &r} }
+		c.mu.Unlock()
+		nc := c.dial()
+		defer nc.Close()
+		if _, err := io.WriteString(nc, httpHead(test.method, name+"--board.localhost:9090", "/pay", "Content-Length: 0")); err != nil {
+			t.Fatal(err)
+		}
+		<-heard
+		c.mu.Lock()
+		ended := now
+		now = route("b", 2, quick)
+		c.mu.Unlock()
+		ended.Status, ended.Address = plane.Terminated, ""
+		c.push(ended)
+		resp, err := http.ReadResponse(bufio.NewReader(nc), &http.Request{Method: test.method})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != test.status || test.status == 503 && resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %d %v", test.method, resp.StatusCode, resp.Header)
+		}
 	}
 }

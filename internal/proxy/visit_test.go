@@ -333,3 +333,56 @@ func TestAPublicKeyKnowsWhoEnteredAndLetsEverybodyIn(t *testing.T) {
 		t.Errorf("%d\n%s", r.status, r.body)
 	}
 }
+
+func TestACookieIsFoundWhereverItStands(t *testing.T) {
+	c, _ := private(t, echo)
+	cookie, _ := c.enter(docHost, "", c.token("b1", forUser("alice")))
+	for _, lines := range [][]string{
+		{"Cookie: " + cookie + "; a=1"}, {"Cookie: a=1; " + cookie},
+		{"Cookie: " + cookie, "Cookie: xplane=1"}, {"Cookie: xplane=1", "Cookie: " + cookie},
+	} {
+		r := c.getOn(docHost, "/x", lines...)
+		if !r.says("X-Verified-Username: alice") || strings.Contains(r.body, cookie) {
+			t.Errorf("%q: %d %s", lines, r.status, r.body)
+		}
+	}
+}
+
+func TestAKeysNameSaysNothingInItsCookie(t *testing.T) {
+	c := start(t)
+	key := plane.Key{Name: "doc;Domain=localhost", Namespace: "board"}
+	c.push(plane.Route{
+		Backend: "b1", Generation: 1, KeyHash: key.Hash(), Cluster: testCluster,
+		Status: plane.Ready, Address: newServer(t, echo), App: "board", Access: plane.AccessToken,
+	})
+	tok := c.token("b1")
+	r := c.get("/~board/doc;Domain=localhost/_plane/enter/" + tok + "/a?q=1")
+	to := "/~board/doc%3BDomain=localhost/_plane/enter/" + tok + "/a?q=1"
+	if r.status != 303 || r.header.Get("Set-Cookie") != "" || r.header.Get("Location") != to {
+		t.Errorf("%d %v", r.status, r.header)
+	}
+	r = c.get(to)
+	if set := r.header.Get("Set-Cookie"); !strings.Contains(set, "; Path=/~board/doc%3BDomain=localhost/;") || strings.Contains(set, ";Domain") {
+		t.Errorf("cookie %q", set)
+	}
+	if to := r.header.Get("Location"); to != "/~board/doc%3BDomain=localhost/a?q=1" {
+		t.Errorf("leads to %q", to)
+	}
+}
+
+func TestUnderHTTPSOnlyTheSecuredCookieCounts(t *testing.T) {
+	for _, test := range []struct{ scheme, prefix, want string }{
+		{"http", "", "plane"}, {"http", "/~board/doc", "plane"}, {"https", "", "__Host-plane"}, {"https", "/~board/doc", "plane"},
+	} {
+		c, _ := private(t, echo)
+		x := &exchange{p: c.proxy, scheme: test.scheme, req: &request{}}
+		tok := c.token("b1", func(c *plane.Claims) { c.KeyHash = plane.Key{Name: "doc", Namespace: "board"}.Hash() })
+		for _, name := range []string{"plane", "__Host-plane"} {
+			x.req.cookie = name + "=" + tok
+			claims, _, refused := x.openCookies(t.Context(), target{app: "board", name: "doc", prefix: test.prefix}, time.Now())
+			if taken := claims != nil; refused != nil || taken != (name == test.want) {
+				t.Errorf("%s %q: %s is taken: %v", test.scheme, test.prefix, name, taken)
+			}
+		}
+	}
+}

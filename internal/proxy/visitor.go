@@ -144,7 +144,7 @@ func (x *exchange) openCookies(ctx context.Context, t target, now time.Time) (*p
 	tried := 0
 	for pair := range cookiePairs(x.req.cookie) {
 		name, value, _ := strings.Cut(pair, "=")
-		if !ownCookie(name) {
+		if name != x.cookieOf(t.prefix) {
 			continue
 		}
 		if tried++; tried > maxCookiesOpened {
