@@ -338,8 +338,10 @@ func TestACookieIsFoundWhereverItStands(t *testing.T) {
 	c, _ := private(t, echo)
 	cookie, _ := c.enter(docHost, "", c.token("b1", forUser("alice")))
 	for _, lines := range [][]string{
-		{"Cookie: " + cookie + "; a=1"}, {"Cookie: a=1; " + cookie},
-		{"Cookie: " + cookie, "Cookie: xplane=1"}, {"Cookie: xplane=1", "Cookie: " + cookie},
+		{"Cookie: " + cookie + "; a=1"},
+		{"Cookie: a=1; " + cookie},
+		{"Cookie: " + cookie, "Cookie: xplane=1"},
+		{"Cookie: xplane=1", "Cookie: " + cookie},
 	} {
 		r := c.getOn(docHost, "/x", lines...)
 		if !r.says("X-Verified-Username: alice") || strings.Contains(r.body, cookie) {
