@@ -66,6 +66,7 @@ func newRoot() *cobra.Command {
 		newAPIKeyCommand(),
 		newNodeCommand(),
 		newDoctorCommand(),
+		newSupportBundleCommand(),
 		newWhiteboardCommand(),
 		newBackupCommand(),
 		newRestoreCommand(),
