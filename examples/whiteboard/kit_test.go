@@ -68,11 +68,27 @@ func (p *program) kill() {
 // serve runs a whiteboard in this process.
 func serve(t *testing.T, dir string) (addr string, s *Server) {
 	t.Helper()
-	s, err := Open(dir, Backend{Key: "test", Generation: 1})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return serveOn(t, dir, l)
+}
+
+// narrow is a listener whose connections hold little in the kernel.
+type narrow struct{ net.Listener }
+
+func (l narrow) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if tcp, ok := c.(*net.TCPConn); ok {
+		err = tcp.SetWriteBuffer(4096)
+	}
+	return c, err
+}
+
+func serveOn(t *testing.T, dir string, l net.Listener) (addr string, s *Server) {
+	t.Helper()
+	s, err := Open(dir, Backend{Key: "test", Generation: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
