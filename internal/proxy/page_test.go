@@ -511,3 +511,33 @@ func TestWhoAsksForTheHeadOfAStatusGetsNoStream(t *testing.T) {
 		t.Errorf("without a cookie: %d", r.status)
 	}
 }
+
+func TestAStatusTellsNothingToWhoWasRevoked(t *testing.T) {
+	c, route := private(t, echo)
+	cookie, _ := c.enter(docHost, "", c.token("b1", forUser("eve")))
+	nc := c.dial()
+	defer nc.Close()
+	if _, err := io.WriteString(nc, httpHead("GET", docHost, "/_plane/status", "Cookie: "+cookie)); err != nil {
+		t.Fatal(err)
+	}
+	br := bufio.NewReader(nc)
+	until := func(want string) {
+		t.Helper()
+		for {
+			line, err := br.ReadString('\n')
+			if err != nil {
+				t.Fatalf("no %q: %v", want, err)
+			}
+			if strings.HasPrefix(line, "data: ") {
+				if !strings.Contains(line, want) {
+					t.Fatalf("no %q in %s", want, line)
+				}
+				return
+			}
+		}
+	}
+	until(`"status":"ready"`)
+	route.Revocation, route.Revoked, route.Revision = 1, map[string]int64{"eve": 1}, 0
+	c.push(route)
+	until(`"status":""`)
+}

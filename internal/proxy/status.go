@@ -185,7 +185,7 @@ func (w *watch) look() (progress, changes) {
 		}
 	}
 	if b == nil && w.held != nil {
-		if _, over, _ := w.held.state(); over && w.held.forgottenOnly() {
+		if !w.held.welcomes(w.claims) || w.held.forgottenOnly() { // revoked, or to be asked for again
 			w.held = nil
 		}
 		b = w.held
