@@ -64,13 +64,14 @@ func (c *Controller) routeOfKey(ctx context.Context, s *proxySession, m wire.Key
 		look := v
 		look.ask.NoStart = true
 		r, err := c.visit(ctx, look)
-		if !plane.IsKind(err, plane.KeyUnheldNoSpawnConfig) {
-			return r, err
+		if err == nil {
+			return r, nil
 		}
+		// Nor is told what the matter is.
 		if refused := c.mayVisit(ctx, m.Visitor, key); refused != nil {
 			return plane.Route{}, refused
 		}
-		if m.NoStart {
+		if m.NoStart || !plane.IsKind(err, plane.KeyUnheldNoSpawnConfig) {
 			return r, err
 		}
 	}

@@ -3,6 +3,7 @@ package controller
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"plane"
 	"plane/internal/wire"
@@ -156,6 +157,30 @@ func TestKeyURLsByTokenLetInWhoHasOne(t *testing.T) {
 	renewed := &wire.Visitor{Backend: later.Route.Backend, User: ptr("ann"), Revocation: 1}
 	if a := ask("board", "doc", renewed); a.Route == nil {
 		t.Errorf("with a token of after the revocation: %+v", a)
+	}
+}
+
+func TestWhoMayNotComeInIsNotToldWhatTheMatterIs(t *testing.T) {
+	p := newPlant(t, plantOptions{idle: true})
+	p.Controller.started = time.Now().Add(-time.Minute)
+	d := p.drone("dr-1")
+	x := p.proxy("px-1")
+	template := command("./board")
+	template.Lease = plane.Fast
+	p.apply("board", template)
+	r := ofApp("board", "doc")
+	r.User = ptr("ann")
+	b := p.connectTo(r)
+	p.until(b.BackendID, plane.Ready)
+	p.leaves(d)
+	p.lived()
+	p.clock.step(6500 * time.Millisecond) // its drone is silent, its lease still runs
+	if a := x.ask(wire.KeyAsk{Cluster: testCluster, App: "board", Name: "doc"}); a.Error == nil || a.Error.Kind != plane.Unauthorized {
+		t.Errorf("nobody: %+v", a.Error)
+	}
+	ann := &wire.Visitor{Backend: b.BackendID, User: ptr("ann")}
+	if a := x.ask(wire.KeyAsk{Cluster: testCluster, App: "board", Name: "doc", Visitor: ann}); a.Error == nil || a.Error.Kind != plane.KeyHeldUnhealthy {
+		t.Errorf("a visitor: %+v", a.Error)
 	}
 }
 

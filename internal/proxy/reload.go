@@ -37,7 +37,7 @@ func plainDocument(fields []field) bool {
 				return false
 			}
 		case strings.EqualFold(f.name, "Content-Range"), strings.EqualFold(f.name, "Content-MD5"),
-			strings.EqualFold(f.name, "Digest"), strings.EqualFold(f.name, "Content-Digest"):
+			strings.EqualFold(f.name, "Digest"), strings.EqualFold(f.name, "Content-Digest"), strings.EqualFold(f.name, "Repr-Digest"):
 			return false
 		}
 	}
