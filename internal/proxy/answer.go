@@ -16,6 +16,7 @@ type answer struct {
 	output     string // a program's last lines
 	kind       plane.Kind
 	early      bool      // a backend ended before it was ready
+	cut        bool      // a backend ended that may have heard of the request
 	show       *progress // what a waiting page says
 	page       bool      // it is for a person, who gets a page
 	html       *document

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 
 	"plane"
@@ -192,7 +193,7 @@ func (x *exchange) opens(segment string) bool {
 }
 
 // carry takes the request to a backend and the response back. On a key URL whose
-// backend ends before it answers, the next one may be tried.
+// backend ends before anything was sent to it, the next one is tried.
 func (x *exchange) carry(ctx context.Context, t target) bool {
 	cors, page := t.meaning == meansToken, t.meaning == meansKey && x.req.wantsPage()
 	for tries := 0; ; tries++ {
@@ -222,24 +223,35 @@ func (x *exchange) carry(ctx context.Context, t target) bool {
 		if errors.Is(x.why(), errRevoked) && t.meaning == meansKey {
 			a = unauthorized
 		}
-		if a.status == 410 && t.meaning == meansKey && x.repeatable() && tries < 2 && x.forget() {
-			continue
-		}
-		if a.backend = b.id; t.meaning == meansKey && a.status == 410 {
-			a.status, a.retryAfter, a.noStore = 503, 1, true
-			if page {
-				g := progressOf(nil)
-				a.show = &g
+		if a.status == 410 && t.meaning == meansKey {
+			if !x.heard && tries < 2 && x.forget() {
+				continue
 			}
+			a = x.endedUnder(b)
 		}
-		a.cors, a.page = cors, page
+		a.cors, a.page, a.backend = cors, page, b.id
 		return x.say(a)
 	}
 }
 
-// repeatable reports whether the request may be sent to another backend than the
-// one that may have heard it: what that did may have outlived it.
-func (x *exchange) repeatable() bool { return !x.heard || !x.sent && x.req.idempotent() }
+// endedUnder is the answer on a key URL for a request whose backend ended before
+// it answered. If that may have heard of it, it isn't sent to the next one: what
+// ended this backend would end that one as well.
+func (x *exchange) endedUnder(b *backend) answer {
+	a := answer{status: 503, retryAfter: 1, noStore: true}
+	if !x.heard {
+		g := progressOf(nil)
+		a.show = &g
+		return a
+	}
+	a.cut = true
+	a.text = "The program ended while it answered this request, so the request wasn’t sent again."
+	if _, _, end := b.state(); end != nil {
+		a.text, a.output = strings.TrimSpace(a.text+" "+end.Message), end.Output
+	}
+	a.text += "\n"
+	return a
+}
 
 // forget lets an exchange whose backend ended be carried to another one.
 func (x *exchange) forget() bool {

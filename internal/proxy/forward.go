@@ -34,7 +34,7 @@ func (x *exchange) forward(ctx context.Context, tk *ticket, t *target, cors bool
 	x.head = appendRequest(x.head[:0], r, onward{
 		path: t.path, peer: x.peer, scheme: x.scheme, backend: b.id, who: tk.who, way: &x.way,
 	})
-	repeatable := r.length == 0 && r.idempotent() && r.change == ""
+	repeatable := r.length == 0 && r.idempotent() && r.change == "" // to this same backend
 	u := b.takeIdle(x.address, !repeatable)
 	for {
 		fresh := u == nil

@@ -65,6 +65,7 @@ type waitData struct {
 	Events string // address of the key's status, or ""
 	Retry  int64  // milliseconds; 0 = not by itself
 	Again  bool   // it can be started again
+	Stays  bool   // it isn't loaded again when the key is ready: that would do the same once more
 	Dev    bool
 	Style  template.CSS
 	Script template.JS
@@ -75,7 +76,7 @@ func (x *exchange) pageOf(a answer) *document {
 	g := a.progress()
 	t := decide(x.p.names, x.p.session.dev.Load(), x.host, x.req.path, x.opens)
 	d := waitData{
-		progress: g, Status: a.status, Retry: g.RetryMS, Dev: x.p.session.dev.Load(),
+		progress: g, Status: a.status, Retry: g.RetryMS, Stays: a.cut, Dev: x.p.session.dev.Load(),
 		Style: template.CSS(pageStyle), Script: template.JS(waitScript),
 	}
 	if t.meaning == meansKey {

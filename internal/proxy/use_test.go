@@ -289,7 +289,7 @@ func TestNothingIsDoneTwiceWhenItsBackendEnds(t *testing.T) {
 	for i, test := range []struct {
 		method string
 		status int
-	}{{"GET", 200}, {"PUT", 200}, {"POST", 503}, {"PATCH", 503}} {
+	}{{"GET", 503}, {"HEAD", 503}, {"PUT", 503}, {"POST", 503}} {
 		name := fmt.Sprintf("doc%d", i)
 		route := func(id string, g plane.Generation, address string) plane.Route {
 			return plane.Route{

@@ -77,6 +77,7 @@ func orText(s, otherwise string) string {
 const (
 	headStarting = "Starting"
 	headFailed   = "It ended before it was ready"
+	headCut      = "It ended while it answered"
 )
 
 // progressOf is what the page of an answer that refuses says.
@@ -91,6 +92,10 @@ func (a answer) progress() progress {
 	if g.Message == "" {
 		g.Message = messageOf(a.status)
 	}
+	if a.cut {
+		g.Advice = "What it did for this page may have ended it, so the page doesn’t load again by itself. Starting again opens this address once more."
+		return g
+	}
 	if a.status == http.StatusServiceUnavailable && !a.early {
 		g.RetryMS = int64(a.retryAfter) * 1000
 	}
@@ -100,6 +105,9 @@ func (a answer) progress() progress {
 func (a answer) heading() string {
 	if a.early {
 		return headFailed
+	}
+	if a.cut {
+		return headCut
 	}
 	switch a.kind {
 	case plane.CrashLoop:

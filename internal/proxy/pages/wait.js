@@ -41,6 +41,9 @@
   let first = true;
   events.addEventListener("status", e => {
     const s = JSON.parse(e.data);
+    // Others may start it: loading the page would end it again. A changed app is another matter.
+    if ("stays" in card.dataset && !s.replaced) return;
+    delete card.dataset.stays;
     // What the page was made with is said; only news of it counts.
     if (!(first && failed && (s.failed || s.early || !s.status))) show(s);
     first = false;
