@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -21,7 +21,6 @@ var operator = controller.Actor{Kind: "operator"}
 
 // devApps are the apps that `plane dev` serves.
 type devApps struct {
-	idle       time.Duration
 	defaultApp *string // nil = none: KEY.CLUSTER leads nowhere
 
 	mu   sync.Mutex     // guards file
@@ -30,7 +29,7 @@ type devApps struct {
 
 // chooseApps are those of the command, else of the file, else the whiteboard.
 func chooseApps(wd string, f devFlags, command []string) (*devApps, error) {
-	a := &devApps{idle: f.idle}
+	a := &devApps{}
 	if len(command) > 0 {
 		program, err := findProgram(command[0])
 		if err != nil {
@@ -79,14 +78,34 @@ func (a *devApps) serveWhiteboard() error {
 	return nil
 }
 
-// findPrograms says which app's program can't be run, and where that stands.
+// findPrograms says which app's program can't be run, or has no directory to
+// run in, and where that stands.
 func findPrograms(f planefile.File) error {
 	for _, name := range f.Names() {
+		if err := findDir(f.Apps[name].Dir); err != nil {
+			return fmt.Errorf("%s: %w", f.Where(name, "dir"), err)
+		}
 		if command := f.Apps[name].Command; len(command) > 0 {
 			if _, err := findProgram(command[0]); err != nil {
 				return fmt.Errorf("%s: %w", f.Where(name, "command"), err)
 			}
 		}
+	}
+	return nil
+}
+
+func findDir(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	st, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no directory %s; make it, or correct dir", dir)
+	case err != nil:
+		return fmt.Errorf("dir can't be used: %w", err)
+	case !st.IsDir():
+		return fmt.Errorf("%s is a file; name the directory that it is in", dir)
 	}
 	return nil
 }
@@ -98,13 +117,13 @@ func (a *devApps) current() planefile.File {
 	return a.file
 }
 
-// template of an app, with what `plane dev` adds.
-func (a *devApps) template(t plane.Template) plane.Template {
-	if t.MaxIdle == nil && a.idle > 0 {
-		seconds := int32(max(1, a.idle.Round(time.Second)/time.Second))
-		t.MaxIdle = &seconds
+// defaultMaxIdle is --idle, in seconds; nil = none.
+func defaultMaxIdle(idle time.Duration) *int32 {
+	if idle <= 0 {
+		return nil
 	}
-	return t
+	seconds := int32(max(1, idle.Round(time.Second)/time.Second))
+	return &seconds
 }
 
 // apply gives all apps to the controller.
@@ -123,7 +142,7 @@ func (a *devApps) applyOne(ctx context.Context, c *controller.Controller, show *
 	if t.Image != "" {
 		show.warn(fmt.Sprintf("app %s has an image; this version runs commands only.", name))
 	}
-	done, err := c.Apply(ctx, operator, name, a.template(t))
+	done, err := c.Apply(ctx, operator, name, t)
 	var bad *plane.Error
 	if errors.As(err, &bad) && file.Path != "" {
 		return done, fmt.Errorf("%s: %s", file.Where(name, bad.Field), bad.Message)
@@ -173,33 +192,27 @@ func (a *devApps) shown(host string) []shownApp {
 }
 
 // replaceOld ends, softly, what was taken over from a former `plane dev` and
-// runs another release, or that one's command. Apps that aren't in the file any
-// more, or were applied otherwise, are still there under their names.
+// runs another release, or an app that isn't served any more.
 func (d dev) replaceOld(ctx context.Context) error {
-	list, err := d.controller.Apps(ctx, operator)
-	if err != nil {
-		return err
-	}
-	served := d.apps.current().Apps
-	for _, app := range list.Apps {
-		if _, ok := served[app.Name]; ok {
-			if err := d.replaceOldOf(ctx, app.Name, "its command or settings changed"); err != nil {
-				return err
-			}
-			continue
-		}
-		if app.Name != "" {
-			continue
-		}
-		n, err := d.controller.Replace(ctx, operator, "")
-		if err != nil {
+	for _, app := range d.apps.current().Names() {
+		if err := d.replaceOldOf(ctx, app, "its command or settings changed"); err != nil {
 			return err
 		}
-		if n > 0 {
-			d.show.changed(change{Text: "the former command isn't served any more: " + plural(n, "backend") + " of it ended", Replaced: n})
-		}
 	}
-	return nil
+	return d.endUnserved(ctx)
+}
+
+// endUnserved ends what runs of apps that are gone.
+func (d dev) endUnserved(ctx context.Context) error {
+	keys, err := d.controller.EndUnserved(ctx, operator)
+	for _, k := range keys {
+		what := "app " + k.Namespace
+		if k.Namespace == "" {
+			what = "the former command"
+		}
+		d.show.changed(change{App: k.Namespace, Key: &k, Text: fmt.Sprintf("[%s] ended: %s isn't served any more", shown(k), what), Replaced: 1})
+	}
+	return err
 }
 
 func (d dev) replaceOldOf(ctx context.Context, app, why string) error {
@@ -209,6 +222,3 @@ func (d dev) replaceOldOf(ctx context.Context, app, why string) error {
 	}
 	return err
 }
-
-// names of a map, sorted, as words in a sentence.
-func names(m map[string]bool) string { return join(slices.Sorted(maps.Keys(m))) }

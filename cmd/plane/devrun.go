@@ -86,6 +86,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 			Name: devController, DefaultCluster: cluster, URL: apiURL, Dev: true, SingleHost: true,
 			PublicHost: map[plane.ClusterName]string{cluster: proxyHost},
 			DefaultApp: apps.defaultApp, Reload: len(f.watch) > 0, MaxBackends: f.maxBackends, CleanupMinAge: f.keepEnded,
+			DefaultMaxIdle: defaultMaxIdle(f.idle), OnlyApplied: true,
 			Version: version, Hash: buildHash(),
 		},
 		api: api.Options{

@@ -210,24 +210,15 @@ func (w *devWatch) reread(ctx context.Context) {
 			w.show.warn(sentence(err))
 		}
 	}
-	gone := map[string]bool{}
 	for name := range was.Apps {
 		if _, ok := now.Apps[name]; !ok {
-			gone[name] = true
+			w.controller.Withdraw(name)
 		}
 	}
-	if len(gone) > 0 || now.Default != was.Default {
-		w.show.warn("Start `plane dev` again for what else changed in " + w.relative(w.file) + ": " + w.rest(gone, was.Default, now.Default) + ".")
+	if err := w.endUnserved(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		w.show.warn(sentence(err))
 	}
-}
-
-func (w *devWatch) rest(gone map[string]bool, was, now string) string {
-	var all []string
-	if len(gone) > 0 {
-		all = append(all, "app "+names(gone)+" is gone")
+	if now.Default != was.Default {
+		w.show.warn(fmt.Sprintf("Start `plane dev` again for what else changed in %s: the default app was %q and is %q.", w.relative(w.file), was.Default, now.Default))
 	}
-	if was != now {
-		all = append(all, fmt.Sprintf("the default app was %q and is %q", was, now))
-	}
-	return strings.Join(all, ", ")
 }

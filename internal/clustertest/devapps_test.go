@@ -110,11 +110,68 @@ func TestAFileTakesThePlaceOfACommand(t *testing.T) {
 	d.state("k--a")
 }
 
+// The file is all there is: what it no longer has isn't served, and applying it
+// unchanged is no change, whatever --idle says.
+func TestTheFileIsAllThereIs(t *testing.T) {
+	t.Parallel()
+	app := func(name string) string { return fmt.Sprintf("  %s: { command: [%q] }\n", name, Build(t).Echo) }
+	dir := project(t, map[string]string{"plane.yaml": "apps:\n" + app("gone") + app("here")})
+	d := startIn(t, dir, "--watch", ".")
+	gone, here := d.state("k--gone"), d.state("k--here")
+	unchanged := func() {
+		t.Helper()
+		p := Start(t, dir, nil, "apply", "--json", "--controller", d.API)
+		if err := p.WaitExit(20 * time.Second); err != nil || p.ExitCode() != 0 {
+			t.Fatal(err, p.Stderr())
+		}
+		for _, name := range []string{"here", "gone"} {
+			var v struct{ Release int64 }
+			if code := d.ctrl("/ctrl/apps/"+name, &v); code != http.StatusOK || v.Release != 1 {
+				t.Errorf("%s: %d, release %d", name, code, v.Release)
+			}
+		}
+	}
+	unchanged()
+
+	write(t, filepath.Join(dir, "plane.yaml"), "apps:\n"+app("here"))
+	d.event("its end told", func(e Event) bool { return e.Event == "changed" && e.App == "gone" && e.Key == "k" })
+	await(t, 30*time.Second, "it has ended", func() bool { return !alive(gone.PID) })
+	if code, body := d.get("k--gone", "/state"); code != http.StatusNotFound {
+		t.Errorf("what the file no longer has: %d %s", code, body)
+	}
+	d.Kill()
+	d.Args = append(d.Args, "--idle", "1h")
+	d.Restart()
+	d.AwaitListening()
+	if code, body := d.get("k--gone", "/state"); code != http.StatusNotFound {
+		t.Errorf("after a restart: %d %s", code, body)
+	}
+	if now := d.state("k--here"); now != here {
+		t.Error("replaced for another --idle")
+	}
+	unchanged()
+}
+
+// ctrl reads the API.
+func (d *Dev) ctrl(path string, v any) int {
+	d.t.Helper()
+	resp, err := apiClient.Get(d.API + path)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		d.t.Fatal(err)
+	}
+	return resp.StatusCode
+}
+
 func TestABrokenFileIsSaidWithItsLine(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
-		"apps:\n  a:\n    comand: [x]\n":                `plane.yaml:3: There is no field "comand"`,
-		"apps:\n  a:\n    command: [no-such-program]\n": `plane.yaml:3: command "no-such-program" not found`,
+		"apps:\n  a:\n    comand: [x]\n":                  `plane.yaml:3: There is no field "comand"`,
+		"apps:\n  a:\n    command: [no-such-program]\n":   `plane.yaml:3: command "no-such-program" not found`,
+		"apps:\n  a:\n    command: [sh]\n    dir: nope\n": `plane.yaml:4: there is no directory `,
 	} {
 		p := Start(t, project(t, map[string]string{"plane.yaml": text}), nil,
 			"dev", "--data-dir", t.TempDir(), "--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0")

@@ -137,10 +137,15 @@ func (a *appNow) with(s *plane.Spec) *plane.Spec {
 // apps that a may connect to are named.
 func (c *Controller) unknownApp(ctx context.Context, a Actor, name string) string {
 	var names []string
+	former := false // it is there, and not served
 	err := c.store.View(ctx, func(tx store.Tx) error {
 		names = nil
 		apps, err := tx.Apps()
 		for _, x := range apps {
+			if !c.serves(x.Name) {
+				former = former || x.Name == name
+				continue
+			}
 			if x.Name != "" && (a.allows(VerbConnect, x.Name) || a.allows(VerbRead, x.Name)) {
 				names = append(names, x.Name)
 			}
@@ -151,8 +156,13 @@ func (c *Controller) unknownApp(ctx context.Context, a Actor, name string) strin
 	switch {
 	case err != nil:
 		return none + "."
+	case name == "" && len(names) > 0:
+		return fmt.Sprintf("No app is named, and there is none without a name; there are %s. Open %s/, or name one of them with default: in plane.yaml.",
+			strings.Join(names, ", "), c.origin(c.cfg.DefaultCluster, "KEY--"+names[0]))
 	case name == "":
 		none = "No app is named, and there is none without a name"
+	case former:
+		none = fmt.Sprintf("There is no app %q any more: an earlier plane dev had it", name)
 	case plane.Nearest(name, names) != "":
 		return fmt.Sprintf("%s; did you mean %q?", none, plane.Nearest(name, names))
 	}

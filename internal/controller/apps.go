@@ -67,6 +67,7 @@ func (c *Controller) Apply(ctx context.Context, a Actor, name string, t plane.Te
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply app %q: %w", name, err)
 	}
+	c.served.add(name)
 	c.hub.notify(topicEvents)
 	return out, nil
 }
@@ -166,7 +167,7 @@ func (c *Controller) Apps(ctx context.Context, a Actor) (AppList, error) {
 			return err
 		}
 		for _, row := range rows {
-			if !a.allows(VerbRead, row.Name) {
+			if !a.allows(VerbRead, row.Name) || !c.serves(row.Name) {
 				continue
 			}
 			v, err := c.viewApp(tx, row)

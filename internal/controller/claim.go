@@ -98,6 +98,9 @@ func (c *Controller) atCurrentRelease(ctx context.Context, w want) (want, error)
 		return w, fmt.Errorf("read app: %w", err)
 	}
 	w.app, w.spec = now, now.with(w.spec)
+	if w.spec.MaxIdle == nil {
+		w.spec.MaxIdle = c.cfg.DefaultMaxIdle // no part of the template: another default makes no release
+	}
 	return w, nil
 }
 

@@ -18,6 +18,8 @@ type Config struct {
 	Dev            bool                         // plane dev: the default app on KEY.CLUSTER, tokens on any host
 	DefaultApp     *string                      // used by connects and key URLs that name none; may be ""; nil = none
 	Reload         bool                         // plane dev --watch: pages of key URLs load themselves again when their app changes
+	OnlyApplied    bool                         // plane dev: apps that nobody applied to this process aren't served
+	DefaultMaxIdle *int32                       // seconds, for apps that say nothing of idleness; nil = none
 	MaxBackends    int                          // live ones that a cluster may have; 0 = no limit
 	SingleHost     bool                         // store and only drone share a kernel: suspend doesn't count
 	Version        string

@@ -31,7 +31,7 @@ func (c *Controller) Connect(ctx context.Context, a Actor, r ConnectRequest) (ou
 	}
 	g, err := c.ensure(ctx, a, w)
 	if err != nil {
-		return ConnectResponse{}, err
+		return ConnectResponse{}, c.namingNone(ctx, a, r, w, err)
 	}
 	if bad := checkPort(r.Port, g.live.ports, g.live.static); bad != nil {
 		return ConnectResponse{}, bad
@@ -85,7 +85,7 @@ func (c *Controller) checkConnect(ctx context.Context, a Actor, r ConnectRequest
 	}
 	w.spec, w.starts, w.port = r.Spec, r.Spec != nil || r.App != "", r.Port
 	if ofApp && w.starts {
-		if w.app, err = c.appOf(ctx, app); isNotFound(err) {
+		if w.app, err = c.servedApp(ctx, app); isNotFound(err) {
 			return w, nil, plane.Invalid("app", c.unknownApp(ctx, a, app))
 		}
 	}
@@ -110,6 +110,19 @@ func (c *Controller) appNamed(r ConnectRequest, k plane.Key) (string, bool, *pla
 			"spawn_config.executable is given, and so is app %q, which says what to run; leave one of them out.", r.App))
 	}
 	return r.App, true, nil
+}
+
+// namingNone adds to the refusal of a connect to plane dev that names nothing to
+// start which apps there are.
+func (c *Controller) namingNone(ctx context.Context, a Actor, r ConnectRequest, w want, err error) error {
+	if !c.cfg.Dev || c.cfg.DefaultApp != nil || r.App != "" || r.Spec != nil || w.key.Namespace != "" {
+		return err
+	}
+	var e *plane.Error
+	if !errors.As(err, &e) || e.Kind != plane.KeyUnheldNoSpawnConfig {
+		return err
+	}
+	return plane.NewError(e.Kind, e.Message+" "+c.unknownApp(ctx, a, ""))
 }
 
 func hasExecutable(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }

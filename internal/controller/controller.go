@@ -35,6 +35,7 @@ type Controller struct {
 	starting *startingRoutes
 	apps     *appBook
 	replaced *replacements
+	served   *served
 
 	frozen atomic.Int64 // instant of our own clock: nothing is granted before
 }
@@ -67,6 +68,7 @@ func New(ctx context.Context, cfg Config) (*Controller, error) {
 		starting: &startingRoutes{byID: map[plane.BackendID]plane.Route{}},
 		apps:     newAppBook(exclusive),
 		replaced: &replacements{ids: map[plane.BackendID]struct{}{}},
+		served:   &served{names: map[string]struct{}{}},
 	}
 	if err := c.recall(ctx, exclusive); err != nil {
 		return nil, fmt.Errorf("start controller: %w", err)

@@ -84,7 +84,7 @@ func (c *Controller) appOfKey(ctx context.Context, name string) (*appNow, error)
 	// An app without a name is there only as the default: the store may have one
 	// that a former `plane dev` ran.
 	if name != "" || c.isDefault(name) {
-		app, err := c.appOf(ctx, name)
+		app, err := c.servedApp(ctx, name)
 		if !isNotFound(err) {
 			return app, err
 		}

@@ -49,6 +49,9 @@ func (c *Controller) overview(ctx context.Context, s *proxySession, m wire.Overv
 	for _, b := range append(live, ended...) {
 		if p := placeOf(b.Key); len(out.Backends) < overviewMost && !seen[p] && b.Cluster == s.cluster {
 			seen[p] = true
+			if b.Release > 0 && b.State.Status == plane.Terminated && !c.serves(b.App) {
+				continue // its address leads nowhere now
+			}
 			out.Backends = append(out.Backends, c.overviewBackend(b))
 		}
 	}
@@ -62,7 +65,7 @@ func (c *Controller) overviewApps(tx store.Tx) ([]wire.OverviewApp, error) {
 	}
 	all := []wire.OverviewApp{}
 	for _, row := range rows {
-		if row.Name == "" && !c.isDefault("") {
+		if row.Name == "" && !c.isDefault("") || !c.serves(row.Name) {
 			continue // that of a former command
 		}
 		r, err := tx.Release(row.Name, row.Release)

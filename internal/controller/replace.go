@@ -64,18 +64,24 @@ func (c *Controller) replace(ctx context.Context, a Actor, app string, old func(
 	if err != nil {
 		return nil, c.appMissing(ctx, a, app, err)
 	}
+	text := fmt.Sprintf("%s changed (now release %d).", sentenceCase(calledApp(app)), now.release)
+	return c.endOf(ctx, a, app, text, func(b store.Backend) bool { return old(b, now) })
+}
+
+// endOf ends those of an app's live backends that are chosen, softly, and gives
+// their keys. Pages that are open load themselves again.
+func (c *Controller) endOf(ctx context.Context, a Actor, app, text string, chosen func(store.Backend) bool) ([]plane.Key, error) {
 	live, err := c.liveOf(ctx, app)
 	if err != nil {
 		return nil, fmt.Errorf("list backends of app %q: %w", app, err)
 	}
 	var keys []plane.Key
 	for _, b := range live {
-		if b.State.Status.Ending() || !old(b, now) {
+		if b.State.Status.Ending() || !chosen(b) {
 			continue
 		}
 		c.replaced.add(b.ID)
-		why := endAsk{kind: eventReplace, text: fmt.Sprintf("%s changed (now release %d).", sentenceCase(calledApp(app)), now.release)}
-		if err := c.askEnd(ctx, a, b, plane.Soft, why); err != nil && !plane.IsKind(err, plane.NotFound) {
+		if err := c.askEnd(ctx, a, b, plane.Soft, endAsk{kind: eventReplace, text: text}); err != nil && !plane.IsKind(err, plane.NotFound) {
 			return keys, err
 		}
 		keys = append(keys, b.Key)
