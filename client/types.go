@@ -207,4 +207,5 @@ type Controller struct {
 	Version        string            `json:"version"`
 	Hash           string            `json:"hash"`
 	DefaultCluster plane.ClusterName `json:"default_cluster"`
+	Project        string            `json:"project,omitempty"` // of a `plane dev`: its working directory
 }

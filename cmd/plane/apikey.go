@@ -25,7 +25,8 @@ func newAPIKeyCreateCommand() *cobra.Command {
 			"A grant is VERB or VERB:NAMESPACE/*. Verbs: connect, read, terminate, revoke,\n" +
 			"app (apply and roll back), data (give up kept data), drain, api-key, node (sockets\n" +
 			"of drones and proxies), and * for all.",
-		Args: args(cobra.ExactArgs(1)),
+		Example: "  plane api-key create website --grant 'connect:board/*' --grant read",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if len(grants) == 0 {
 				return misusef("say what the key may do, e.g. --grant 'connect:team-a/*' --grant read")
@@ -60,6 +61,7 @@ func newAPIKeyListCommand() *cobra.Command {
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List API keys",
+		Example: "  plane api-key ls",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := r.client()
@@ -90,6 +92,7 @@ func newAPIKeyRemoveCommand() *cobra.Command {
 		Use:     "rm ID",
 		Aliases: []string{"delete"},
 		Short:   "Delete an API key",
+		Example: "  plane api-key rm ap-1a2b3c",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			c, err := r.client()

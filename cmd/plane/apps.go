@@ -22,6 +22,7 @@ func newAppsCommand() *cobra.Command {
 		Use:     "apps [APP]",
 		Aliases: []string{"app"},
 		Short:   "List apps, or the releases of one",
+		Example: "  plane apps\n  plane apps board",
 		GroupID: groupUse,
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {

@@ -37,7 +37,7 @@ type stateFlags struct {
 }
 
 func (f *stateFlags) bind(flags *pflag.FlagSet) {
-	flags.StringVar(&f.dataDir, "data-dir", os.Getenv("PLANE_DATA_DIR"), "data directory (default: that of `plane dev` in this directory, else the controller's)")
+	flags.StringVar(&f.dataDir, "data-dir", os.Getenv("PLANE_DATA_DIR"), "data directory (default: that of \"plane dev\" in this directory or above, else the controller's)")
 	flags.StringVar(&f.db, "db", "", "store, if it isn't in the data directory: sqlite:PATH")
 	flags.BoolVar(&f.json, "json", false, "print JSON")
 }
@@ -60,14 +60,19 @@ func (f stateFlags) place() (place, error) {
 	return f.at(dir)
 }
 
-// devPlace is the data directory of `plane dev` here.
+// devPlace is the data directory of `plane dev` here, or of the nearest
+// directory above where it was used.
 func devPlace() (dir string, used bool, err error) {
 	wd, err := os.Getwd()
 	if err != nil {
 		return "", false, fmt.Errorf("find the working directory: %w", err)
 	}
-	dir, used = devDataDirOf(wd)
-	return dir, used, nil
+	for _, up := range upwards(realDir(wd)) {
+		if dir, used := devDataDirOf(up); used {
+			return dir, true, nil
+		}
+	}
+	return devDataDir(wd), false, nil
 }
 
 func (f stateFlags) at(dir string) (place, error) {

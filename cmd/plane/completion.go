@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	_ "embed"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,11 +24,12 @@ func newCompletionCommand() *cobra.Command {
 		Short: "Print a script that completes verbs, keys, apps and nodes",
 		Long: `Print a script that makes your shell complete verbs, flags, keys, apps and nodes.
 
-  bash  source <(plane completion bash)         needs the package bash-completion
+  bash  source <(plane completion bash)
   zsh   source <(plane completion zsh)          after compinit
   fish  plane completion fish | source
 
 Put the line into ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish to keep it.`,
+		Example:   "  plane completion fish > ~/.config/fish/completions/plane.fish",
 		GroupID:   groupUse,
 		ValidArgs: shells,
 		Args: func(_ *cobra.Command, given []string) error {
@@ -63,9 +66,28 @@ func completionScript(root *cobra.Command, shell string) (string, error) {
 	case "fish":
 		err = root.GenFishCompletion(&b, true)
 	default:
-		err = root.GenBashCompletionV2(&b, true)
+		if err = root.GenBashCompletionV2(&b, true); err == nil {
+			return plainBash(b.String())
+		}
 	}
 	return b.String(), err
+}
+
+// bashWords does for the script what the package bash-completion would do: it
+// sets the words up to the cursor, with = and : inside of them, at which bash
+// itself splits.
+//
+//go:embed completion.bash
+var bashWords string
+
+// plainBash makes the script one that works also without that package.
+func plainBash(script string) (string, error) {
+	const theirs = "    _get_comp_words_by_ref \"$@\" cur prev words cword\n"
+	const ours = "    if declare -F _get_comp_words_by_ref >/dev/null; then\n    " + theirs + "    else\n        __plane_words\n    fi\n"
+	if !strings.Contains(script, theirs) {
+		return "", errors.New("the completion script for bash isn't what it was; this is a fault of Plane")
+	}
+	return strings.Replace(script, theirs, ours, 1) + "\n" + bashWords, nil
 }
 
 // completeFor is how long a shell waits for a controller: nobody wants a key

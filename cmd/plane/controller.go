@@ -41,6 +41,7 @@ func newControllerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "controller",
 		Short:   "Run a controller: the API server",
+		Example: "  plane controller --insecure --default-cluster localhost:9090",
 		GroupID: groupRun,
 		Args:    args(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runController(cmd, f) },

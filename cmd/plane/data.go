@@ -22,10 +22,12 @@ func newDataCommand() *cobra.Command {
 
 func newDataListCommand() *cobra.Command {
 	var r remote
+	var wide bool
 	cmd := &cobra.Command{
 		Use:     "ls [APP]",
 		Aliases: []string{"list"},
 		Short:   "List what is kept for keys (data: keep)",
+		Example: "  plane data ls\n  plane data ls board",
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			c, err := r.client()
@@ -46,14 +48,19 @@ func newDataListCommand() *cobra.Command {
 			if r.json {
 				return printJSON(cmd.OutOrStdout(), map[string]any{"data": found})
 			}
+			if len(found) == 0 {
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), "Nothing is kept.")
+				return err
+			}
 			rows := [][]string{{"KEY", "SIZE", "IN USE", "LAST USED", "DRONE", "VOLUME"}}
 			for _, d := range found {
-				rows = append(rows, []string{d.Key.String(), sizeText(d), inUse(d), age(since(d.AttachedAt)) + " ago", droneOf(d), d.Volume})
+				rows = append(rows, []string{keyCell(d.Key, wide), sizeText(d), inUse(d), age(since(d.AttachedAt)) + " ago", droneOf(d), d.Volume})
 			}
 			return table(cmd.OutOrStdout(), rows)
 		},
 	}
 	r.bind(cmd.Flags())
+	cmd.Flags().BoolVarP(&wide, "wide", "w", false, "print long keys whole")
 	cmd.ValidArgsFunction = completeApps(&r)
 	return cmd
 }
@@ -88,7 +95,8 @@ func newDataAbandonCommand() *cobra.Command {
 		Short: "Give up what is kept for a key, for good",
 		Long: "Give up what is kept for a key, for good: its next backend begins with an empty\n" +
 			"directory. It is for keys whose drone won't come back. Asks first.",
-		Args: args(cobra.ExactArgs(1)),
+		Example: "  plane data abandon board/doc-17",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			c, err := r.client()
 			if err != nil {

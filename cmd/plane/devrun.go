@@ -90,7 +90,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 			Version: version, Hash: buildHash(),
 		},
 		api: api.Options{
-			Insecure: true, Hosts: []string{string(cluster)}, Unnamed: true, DefaultCluster: cluster,
+			Insecure: true, Hosts: []string{string(cluster)}, Unnamed: true, DefaultCluster: cluster, Project: realDir(wd),
 			Ready:   func(context.Context) error { return d.healthy() },
 			Version: version, Hash: buildHash(),
 		},

@@ -48,6 +48,7 @@ func newDoctorCommand() *cobra.Command {
 		Long: `Check what Plane needs of this machine and of a data directory, whether or not
 anything runs there. Each line says ok, warn or fail, and what to do. It changes
 nothing. The exit code is 1 if anything fails.`,
+		Example: "  plane doctor\n  plane doctor --json",
 		GroupID: groupUse,
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

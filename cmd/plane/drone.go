@@ -32,6 +32,7 @@ func newDroneCommand() *cobra.Command {
 		Long: `Run the agent of a machine that runs backends, with reaper and warden beside it.
 
 SIGTERM detaches: backends run on, and the next agent takes them over.`,
+		Example: "  plane drone --insecure --controller-url http://127.0.0.1:8080 --cluster localhost:9090",
 		GroupID: groupRun,
 		Args:    args(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runDrone(cmd, f) },

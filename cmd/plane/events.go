@@ -15,6 +15,7 @@ func newEventsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "events",
 		Short:   "Print what happened in the cluster, and by whom",
+		Example: "  plane events\n  plane events --since 120 --follow",
 		GroupID: groupUse,
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,11 +18,12 @@ func newListCommand() *cobra.Command {
 	var r remote
 	var f client.Filter
 	var namespace, app, cluster, status, drone string
-	var all bool
+	var all, wide bool
 	cmd := &cobra.Command{
 		Use:     "ls [[APP/]KEY-PREFIX]",
 		Aliases: []string{"list"},
 		Short:   "List backends",
+		Example: "  plane ls\n  plane ls board/doc-\n  plane ls --all --app board --json",
 		GroupID: groupUse,
 		Args:    args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -39,12 +41,13 @@ func newListCommand() *cobra.Command {
 			}
 			f.Cluster, f.Status, f.Drone = plane.ClusterName(cluster), plane.Status(status), plane.NodeName(drone)
 			f.Live = !all && status == ""
-			return list(cmd, r, f)
+			return list(cmd, r, f, wide)
 		},
 	}
 	r.bind(cmd.Flags())
 	flags := cmd.Flags()
 	flags.BoolVarP(&all, "all", "a", false, "also backends that have ended")
+	flags.BoolVarP(&wide, "wide", "w", false, "print long keys whole")
 	flags.StringVar(&cluster, "cluster", "", "only of this cluster")
 	flags.StringVar(&namespace, "namespace", "", "only of this namespace")
 	flags.StringVar(&app, "app", "", "only of this app")
@@ -55,7 +58,7 @@ func newListCommand() *cobra.Command {
 	return cmd
 }
 
-func list(cmd *cobra.Command, r remote, f client.Filter) error {
+func list(cmd *cobra.Command, r remote, f client.Filter, wide bool) error {
 	c, err := r.client()
 	if err != nil {
 		return err
@@ -70,6 +73,10 @@ func list(cmd *cobra.Command, r remote, f client.Filter) error {
 	if r.json {
 		return printJSON(cmd.OutOrStdout(), map[string]any{"backends": found})
 	}
+	if len(found) == 0 {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), nothingListed(f))
+		return err
+	}
 	slices.SortStableFunc(found, func(a, b client.Backend) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
 	head := []string{"KEY", "STATUS", "SINCE", "CONNS", "CPU", "MEMORY", "DRONE", "BACKEND"}
 	ended := slices.ContainsFunc(found, func(b client.Backend) bool { return b.Exit != nil })
@@ -79,7 +86,7 @@ func list(cmd *cobra.Command, r remote, f client.Filter) error {
 	rows := [][]string{head}
 	for _, b := range found {
 		row := []string{
-			b.Key.String(), string(b.Status), age(since(b.Since)), strconv.Itoa(b.Connections),
+			keyCell(b.Key, wide), string(b.Status), age(since(b.Since)), strconv.Itoa(b.Connections),
 			measured(b, age(time.Duration(b.CPUMS)*time.Millisecond)), measured(b, bytesText(b.MemoryBytes)), string(b.Drone), string(b.BackendID),
 		}
 		if ended {
@@ -88,6 +95,21 @@ func list(cmd *cobra.Command, r remote, f client.Filter) error {
 		rows = append(rows, row)
 	}
 	return table(cmd.OutOrStdout(), rows)
+}
+
+// nothingListed stands in the place of a table without rows.
+func nothingListed(f client.Filter) string {
+	narrow := f
+	narrow.Live = false
+	switch all := narrow == (client.Filter{}); {
+	case f.Live && all:
+		return "Nothing runs. (--all lists what has ended.)"
+	case f.Live:
+		return "Nothing that runs matches. (--all lists what has ended.)"
+	case all:
+		return "There is no backend, and none that has ended."
+	}
+	return "No backend matches."
 }
 
 // measured is a figure, or a dash before the drone's first measurement.

@@ -19,6 +19,7 @@ func newLogsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "logs KEY",
 		Short:   "Print a backend's output",
+		Example: "  plane logs doc-17 --follow\n  plane logs board/doc-17 --tail 20",
 		GroupID: groupUse,
 		Args:    t.check,
 		RunE: func(cmd *cobra.Command, given []string) error {

@@ -38,6 +38,8 @@ func newRoot() *cobra.Command {
 			"Start with `plane dev -- COMMAND`, then open http://KEY.localhost:9090/.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+
+		DisableSuggestions: true, // report has better ones
 	}
 	root.CompletionOptions.DisableDefaultCmd = true // ours knows the shells that we test
 	root.SetFlagErrorFunc(flagMisuse)

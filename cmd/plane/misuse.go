@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,12 +39,17 @@ func (w worded) Error() string { return w.text }
 func report(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writer) int {
 	var bad misuse
 	var said worded
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
+	}
+	var word string
+	if n, _ := fmt.Sscanf(err.Error(), "unknown command %q for", &word); n == 1 { // cobra has no type for it
+		err = unknownCommand(cmd, word)
+	}
+	switch {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &bad), strings.HasPrefix(err.Error(), "unknown command "):
+	case errors.As(err, &bad):
 		_, _ = fmt.Fprintf(stderr, "plane: %s\nRun \"%s --help\" for usage.\n", strings.TrimSpace(err.Error()), cmd.CommandPath())
 		return exitMisuse
 	case errors.As(err, &said):
@@ -103,6 +109,10 @@ func sentence(err error) string {
 
 // flagMisuse words pflag's errors and suggests the flag that was meant.
 func flagMisuse(cmd *cobra.Command, err error) error {
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) {
+		return misuse{badValue(value)}
+	}
 	wrong, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !ok {
 		return misuse{err}
@@ -122,20 +132,40 @@ func flagMisuse(cmd *cobra.Command, err error) error {
 	return misusef("unknown flag: --%s; did you mean --%s?", wrong, best)
 }
 
+// badValue says what a flag takes.
+func badValue(e *pflag.InvalidValueError) error {
+	f := e.GetFlag()
+	allowed := ""
+	switch kind := f.Value.Type(); {
+	case strings.HasPrefix(kind, "int"):
+		allowed = "a whole number"
+	case strings.HasPrefix(kind, "uint"):
+		allowed = "a whole number of 0 or more"
+	case strings.HasPrefix(kind, "float"):
+		allowed = "a number"
+	case kind == "duration":
+		allowed = "a time such as 30s, 5m or 1h30m"
+	case kind == "bool":
+		allowed = "true or false"
+	default:
+		return e
+	}
+	if errors.Is(e, strconv.ErrRange) {
+		return fmt.Errorf("--%s %s is out of range", f.Name, e.GetValue())
+	}
+	return fmt.Errorf("--%s %q must be %s", f.Name, e.GetValue(), allowed)
+}
+
 // group makes a command that only holds others. A wrong word below it is
 // misuse, with the right one suggested, not a silent help text.
 func group(cmd *cobra.Command, sub ...*cobra.Command) *cobra.Command {
-	cmd.SuggestionsMinimumDistance = 2
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			_ = cmd.Help()
 			return misusef("%s needs a command", cmd.CommandPath())
 		}
-		if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
-			return misusef("unknown command %q for %q; did you mean %q?", args[0], cmd.CommandPath(), meant[0])
-		}
-		return misusef("unknown command %q for %q", args[0], cmd.CommandPath())
+		return unknownCommand(cmd, args[0])
 	}
 	cmd.AddCommand(sub...)
 	return cmd

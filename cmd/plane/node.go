@@ -67,6 +67,7 @@ func newNodeListCommand() *cobra.Command {
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List the nodes that are connected",
+		Example: "  plane node ls",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, name, err := r.open(cmd.Context())
@@ -113,6 +114,7 @@ func newDrainCommand(use, short, done, already string, do func(*client.Client, c
 	cmd := &cobra.Command{
 		Use:               use,
 		Short:             short,
+		Example:           "  plane node " + strings.Replace(use, "DRONE", "dr-1a2b3c", 1),
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: completeNodes(&r),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -145,6 +147,7 @@ func newNodeRemoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "rm NODE",
 		Short:             "Forget a drone or proxy",
+		Example:           "  plane node rm dr-1a2b3c",
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: completeNodes(&r),
 		RunE: func(cmd *cobra.Command, given []string) error {

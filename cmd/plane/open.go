@@ -22,6 +22,7 @@ func newOpenCommand() *cobra.Command {
 		Short: "Start or find the backend of a key and open it in the browser",
 		Long: "Start or find the backend of a key, wait until it is ready and open it in the\n" +
 			"browser: $BROWSER, or the system's. Without one the URL is printed.",
+		Example: "  plane open doc-17\n  plane open board/doc-17",
 		GroupID: groupUse,
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {

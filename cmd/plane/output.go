@@ -7,6 +7,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"plane"
 )
 
 // printJSON prints v in a form that people can read too.
@@ -56,6 +58,21 @@ func cell(s string) string {
 		}
 		return c
 	}, s)
+}
+
+const (
+	longestKey = 72 // in a table: an app's name and a UUID fit
+	keyEnd     = 24 // of a longer one's characters are shown at the end
+)
+
+// keyCell is a key for a table: a long one without its middle, unless all of it
+// is wanted.
+func keyCell(k plane.Key, wide bool) string {
+	text := []rune(cell(k.String()))
+	if wide || len(text) <= longestKey {
+		return string(text)
+	}
+	return string(text[:longestKey-keyEnd-1]) + "…" + string(text[len(text)-keyEnd:])
 }
 
 // age is a duration as people say it: the two largest units.

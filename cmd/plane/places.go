@@ -28,11 +28,27 @@ func roleDataDir(role string) string { return filepath.Join(stateDir(), "plane",
 // devDataDir is the default data directory of `plane dev` in a working
 // directory: readable by its last element, distinct by its whole path.
 func devDataDir(workingDir string) string {
-	if real, err := filepath.EvalSymlinks(workingDir); err == nil {
-		workingDir = real
-	}
+	workingDir = realDir(workingDir)
 	sum := sha256.Sum256([]byte(workingDir))
 	return filepath.Join(stateDir(), "plane", "dev", plainName(filepath.Base(workingDir))+"-"+hex.EncodeToString(sum[:4]))
+}
+
+// realDir is dir without symbolic links, as far as that can be told.
+func realDir(dir string) string {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	return dir
+}
+
+// upwards are dir and the directories that it is in, the nearest first.
+func upwards(dir string) []string {
+	all := []string{dir}
+	for up := filepath.Dir(dir); up != dir; up = filepath.Dir(dir) {
+		dir = up
+		all = append(all, dir)
+	}
+	return all
 }
 
 // elsewhere is the file in a working directory's default data directory that

@@ -28,6 +28,7 @@ func newProxyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "proxy",
 		Short:   "Run a proxy: where end users' traffic comes in",
+		Example: "  plane proxy --insecure --controller-url http://127.0.0.1:8080 --cluster localhost:9090",
 		GroupID: groupRun,
 		Args:    args(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runProxy(cmd, f) },

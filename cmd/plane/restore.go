@@ -36,7 +36,8 @@ func newRestoreCommand() *cobra.Command {
 		Short: "Put back what a backup holds",
 		Long: `Put back the store, the names and the kept data that FILE holds. Nothing may run
 in the data directory. What is there now is put aside, not deleted. FILE is
-checked as a whole before anything is touched.
+checked as a whole before anything is touched. It goes back to where it was made:
+run this in the same directory, or name another data directory with --data-dir.
 
 With --store-only, and of a controller's backup, only the store is put back.
 Backends that run go on: those that the store doesn't know are taken over when
@@ -62,6 +63,7 @@ type restored struct {
 	Whole   bool             `json:"whole"` // names and data too
 	Files   int              `json:"files"`
 	Aside   string           `json:"aside,omitempty"` // where the former state is
+	Fresh   bool             `json:"nothing_was_there,omitempty"`
 	Wait    int64            `json:"nothing_started_for_seconds"`
 }
 
@@ -74,10 +76,11 @@ func runRestore(ctx context.Context, f restoreFlags, file string, out, errOut io
 		return aboutBackup(file, err)
 	}
 	defer in.Close()
-	at, err := f.target(in)
+	at, err := f.target(in, file)
 	if err != nil {
 		return unchanged(file, err)
 	}
+	_, missing := os.Stat(at.db)
 	h, release, err := at.seize()
 	if err != nil {
 		return err
@@ -88,6 +91,7 @@ func runRestore(ctx context.Context, f restoreFlags, file string, out, errOut io
 	if err != nil {
 		return unchanged(file, err)
 	}
+	done.Fresh = missing != nil && done.Aside == ""
 	if f.json {
 		return printJSON(out, done)
 	}
@@ -96,7 +100,7 @@ func runRestore(ctx context.Context, f restoreFlags, file string, out, errOut io
 
 // target is the directory that is meant, if none is named the one that is to
 // such a backup what it was made of.
-func (f restoreFlags) target(in io.ReadSeeker) (place, error) {
+func (f restoreFlags) target(in io.ReadSeeker, file string) (place, error) {
 	head, err := backup.Peek(in)
 	if err != nil {
 		return place{}, err
@@ -110,11 +114,31 @@ func (f restoreFlags) target(in io.ReadSeeker) (place, error) {
 	case head.Drone == "":
 		dir = roleDataDir("controller")
 	default:
-		if dir, _, err = devPlace(); err != nil {
+		used := false
+		if dir, used, err = devPlace(); err != nil {
+			return place{}, err
+		}
+		if err := madeOf(head, dir, used, file); err != nil {
 			return place{}, err
 		}
 	}
 	return f.at(dir)
+}
+
+// madeOf refuses to guess: a backup of a `plane dev` goes back to where it was
+// made, unless another data directory is named.
+func madeOf(head backup.Head, dir string, used bool, file string) error {
+	name := plane.NodeName(line(filepath.Join(dir, nameFile)))
+	switch {
+	case used && name == head.Drone:
+		return nil
+	case !used:
+		return fmt.Errorf("`plane dev` was never used in this directory: go to where %s was made, or put it back here all the same with\n  plane restore %s --data-dir %s", file, file, dir)
+	case name == "":
+		return fmt.Errorf("nothing tells whether %s was made of %s; if it is meant, say so with --data-dir %s", file, dir, dir)
+	}
+	return fmt.Errorf("%s was made of another data directory (its drone is %s) than that of `plane dev` here (%s); go to where it was made, or name what it is to replace with --data-dir",
+		file, head.Drone, name)
 }
 
 // unchanged says that a file is of no use.
@@ -130,7 +154,11 @@ func (r restored) print(out io.Writer) error {
 	if r.Whole {
 		what = "store, names and data"
 	}
-	text := fmt.Sprintf("%s has %s of %s again.\n", r.DataDir, what, r.Head.CreatedAt.Local().Format(time.DateTime))
+	before := " again"
+	if r.Fresh {
+		before = "; nothing was there before"
+	}
+	text := fmt.Sprintf("%s has %s of %s%s.\n", r.DataDir, what, r.Head.CreatedAt.Local().Format(time.DateTime), before)
 	if r.Aside != "" {
 		text += fmt.Sprintf("What was there is in %s.\n", r.Aside)
 	}

@@ -14,6 +14,7 @@ func newRollbackCommand() *cobra.Command {
 		Short: "Make an app take an earlier release, or any other",
 		Long: "Make new backends of an app take another release: the one before the current, or\n" +
 			"that which is named. Running ones keep theirs; end them with `plane stop`.",
+		Example: "  plane rollback board\n  plane rollback board 3",
 		GroupID: groupUse,
 		Args:    args(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, given []string) error {

@@ -20,6 +20,7 @@ func newStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status KEY",
 		Short:   "Show a backend, or follow what becomes of it",
+		Example: "  plane status doc-17\n  plane status board/doc-17 --follow",
 		GroupID: groupUse,
 		Args:    t.check,
 		RunE: func(cmd *cobra.Command, given []string) error {

@@ -19,6 +19,7 @@ func newStopCommand() *cobra.Command {
 		Aliases: []string{"terminate"},
 		Short:   "End backends",
 		Long:    "End backends: softly (SIGTERM, then its grace period), or at once with --hard.\nWaits until nothing is left of them.",
+		Example: "  plane stop doc-17\n  plane stop --hard board/doc-17 board/doc-18",
 		GroupID: groupUse,
 		Args: func(cmd *cobra.Command, given []string) error {
 			return t.check(cmd, given[:min(len(given), 1)])

@@ -31,6 +31,7 @@ func newTopCommand() *cobra.Command {
 		Short: "Watch what backends use",
 		Long: "Watch what backends use, refreshed in place. q or Ctrl-C ends it; c, m and k sort by\n" +
 			"CPU, memory and key. Where nobody looks (no terminal), it prints one table.",
+		Example: "  plane top\n  plane top --sort memory --app board",
 		GroupID: groupUse,
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -174,7 +175,7 @@ func topTable(rows []topRow) [][]string {
 	out := [][]string{{"KEY", "STATUS", "AGE", "CONNS", "CPU %", "MEMORY", "HOLDS"}}
 	for _, r := range rows {
 		out = append(out, []string{
-			r.Key.String(), string(r.Status), age(since(r.Since)), strconv.Itoa(r.Connections),
+			keyCell(r.Key, false), string(r.Status), age(since(r.Since)), strconv.Itoa(r.Connections),
 			measured(r.Backend, fmt.Sprintf("%.1f", r.CPUPercent)), measured(r.Backend, bytesText(r.MemoryBytes)), holdsText(r.Holds),
 		})
 	}

@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"plane/client"
 	"plane/internal/api"
 	"plane/internal/api/apitest"
@@ -113,7 +116,10 @@ func TestVerbsFromStartToEnd(t *testing.T) {
 
 	like(t, must(t, "stop", "doc-17", "team/doc"), `doc-17 \(one\) has ended after [\d.]+s: by SIGTERM, because someone asked for it\nteam/doc \(two\) has ended .*`)
 	fails(t, 1, `Nothing runs for key "doc-17".`, "stop", "doc-17")
-	like(t, must(t, "ls"), `KEY [^\n]*\n`)
+	like(t, must(t, "ls"), `Nothing runs\. \(--all lists what has ended\.\)\n`)
+	like(t, must(t, "ls", "foo"), `Nothing that runs matches\. [^\n]*\n`)
+	like(t, must(t, "ls", "foo", "--all"), `No backend matches\.\n`)
+	like(t, must(t, "ls", "foo", "--json"), `{\n  "backends": \[\]\n}\n`)
 	like(t, must(t, "ls", "--all"), `KEY [^\n]*\ndoc-17 +terminated [^\n]*\nteam/doc [^\n]*\n`)
 	like(t, must(t, "status", "doc-17"), `key .*status +terminated, for .*ended +by SIGTERM, because someone asked for it\nlast output\n  bye\n`)
 	like(t, must(t, "status", "doc-17", "--follow"), `(20\d\d-\d\d-\d\d [\d:.]+  [a-z]+(: someone asked for it)?\n){7}`)
@@ -183,10 +189,76 @@ func TestNothingFoundExitsWithOneAndMisuseWithTwo(t *testing.T) {
 
 func TestAWrongWordSuggestsTheRightOne(t *testing.T) {
 	away(t)
-	fails(t, 2, "\tstatus\n", "stauts")
+	for word, want := range map[string]string{
+		"stauts": "status", "log": "logs", "rm": "stop", "ps": "ls", "kill": "stop", "delete": "stop", "run": "dev", "up": "dev", "stats": "status",
+		"explode-it-now": "", "dat": "data", "apikey": "api-key",
+	} {
+		text := fmt.Sprintf("unknown command %q for \"plane\"", word)
+		if want != "" {
+			text += fmt.Sprintf("; did you mean %q?\n", want)
+		}
+		fails(t, 2, text, word, "a")
+	}
+	fails(t, 2, `stop the key with "plane stop KEY"`, "restart", "a")
+	fails(t, 2, `did you mean "rm"?`, "node", "delete")
+	fails(t, 2, `did you mean "abandon"?`, "data", "rm")
+	fails(t, 2, `did you mean "ls"?`, "node", "ps")
 	fails(t, 2, `did you mean "undrain"?`, "node", "undrian")
 	fails(t, 2, "did you mean --follow?", "logs", "x", "--folow")
 	fails(t, 2, `did you mean "cluster-state"?`, "admin", "cluster-sate")
+}
+
+func TestALongKeyLeavesTheTableReadable(t *testing.T) {
+	site(t)
+	long := "team/" + strings.Repeat("a", 100) + strings.Repeat("z", 100)
+	must(t, "connect", long, "--", "/bin/echo")
+	like(t, must(t, "ls"), `KEY [^\n]+\nteam/a{42}…z{24}  ready [^\n]+\n`)
+	for _, whole := range []string{"--wide", "-w", "--json"} {
+		if out := must(t, "ls", whole); !strings.Contains(out, strings.TrimPrefix(long, "team/")) {
+			t.Errorf("ls %s:\n%s", whole, out)
+		}
+	}
+}
+
+func TestAWrongValueIsAnsweredWithTheAllowedOnes(t *testing.T) {
+	away(t)
+	fails(t, 2, `plane: --since "1x" must be a whole number`, "events", "--since", "1x")
+	fails(t, 2, `plane: --since 99999999999999999999 is out of range`, "events", "--since", "99999999999999999999")
+	fails(t, 2, `plane: --interval "1" must be a time such as 30s, 5m or 1h30m`, "top", "--interval", "1")
+	fails(t, 2, `plane: --json "maybe" must be true or false`, "ls", "--json=maybe")
+}
+
+// Backquotes in a usage text name the value: a phrase there is a mistake.
+func TestHelpNamesEachFlagsValueWithOneWord(t *testing.T) {
+	var look func(*cobra.Command)
+	look = func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(f); strings.Contains(name, " ") {
+				t.Errorf("%s --%s %q", cmd.CommandPath(), f.Name, name)
+			}
+		})
+		for _, sub := range cmd.Commands() {
+			look(sub)
+		}
+	}
+	look(newRoot())
+}
+
+func TestEveryVerbHasAnExample(t *testing.T) {
+	var look func(*cobra.Command)
+	look = func(cmd *cobra.Command) {
+		if cmd.IsAvailableCommand() && !cmd.HasSubCommands() && cmd.Name() != "help" && cmd.Parent().Name() != "admin" {
+			for line := range strings.SplitSeq(cmd.Example, "\n") {
+				if !strings.HasPrefix(line, "  "+cmd.CommandPath()) {
+					t.Errorf("%s: %q is no example", cmd.CommandPath(), line)
+				}
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			look(sub)
+		}
+	}
+	look(newRoot())
 }
 
 func TestEverythingPrintsJSON(t *testing.T) {

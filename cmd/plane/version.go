@@ -68,6 +68,7 @@ func newVersionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version of this program",
+		Example: "  plane version\n  plane version --json",
 		GroupID: groupUse,
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -21,6 +21,7 @@ func newWhyCommand() *cobra.Command {
 		Short:   "Say why a key's backend runs, or doesn't",
 		Long: "Say why a key's backend runs, or doesn't: what holds it awake and what would end\n" +
 			"it, where it was placed and why, and how the one before ended.",
+		Example: "  plane why doc-17\n  plane why board/doc-17",
 		GroupID: groupUse,
 		Args:    t.check,
 		RunE: func(cmd *cobra.Command, given []string) error {

@@ -34,7 +34,8 @@ type Options struct {
 	// Ready, if set, must give nil for /pub/health to be ok.
 	Ready func(context.Context) error
 
-	DefaultCluster plane.ClusterName // told by /ctrl/status
+	DefaultCluster plane.ClusterName // told by /ctrl/status, as is Project
+	Project        string            // plane dev's working directory; "" = none
 	Version, Hash  string
 	Log            *slog.Logger // nil = slog.Default()
 }

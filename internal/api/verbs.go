@@ -17,7 +17,8 @@ func (a *API) about(w http.ResponseWriter, r *http.Request, _ controller.Actor) 
 		Version        string            `json:"version"`
 		Hash           string            `json:"hash"`
 		DefaultCluster plane.ClusterName `json:"default_cluster,omitempty"`
-	}{"ok", a.opts.Version, a.opts.Hash, a.opts.DefaultCluster})
+		Project        string            `json:"project,omitempty"`
+	}{"ok", a.opts.Version, a.opts.Hash, a.opts.DefaultCluster, a.opts.Project})
 	return nil
 }
 
