@@ -15,6 +15,8 @@ import (
 
 const (
 	firstBound  = 250 * time.Millisecond
+	soonBound   = 2 * time.Second // in the first minute after a loss
+	soon        = time.Minute
 	lastBound   = 15 * time.Second
 	longestHint = time.Minute
 	stable      = 10 * time.Second // of being open, after which attempts are counted anew
@@ -22,11 +24,15 @@ const (
 
 // backOff is how long to wait before a new attempt: anything between nothing
 // and a bound that doubles, so that a thousand who lost the same thing don't
-// come back at once. r is of [0, 1).
-func backOff(attempt int, r float64) time.Duration {
+// come back at once. Most outages are short: the bound is lower while the loss is
+// young. r is of [0, 1).
+func backOff(attempt int, sinceLoss time.Duration, r float64) time.Duration {
 	bound := lastBound
+	if sinceLoss < soon {
+		bound = soonBound
+	}
 	if attempt < 6 {
-		bound = min(lastBound, firstBound<<attempt)
+		bound = min(bound, firstBound<<attempt)
 	}
 	return time.Duration(r * float64(bound))
 }
@@ -103,6 +109,36 @@ func hint(err error) time.Duration {
 		return r.Retry
 	}
 	return 0
+}
+
+// losses counts the attempts since a connection was lost.
+type losses struct {
+	attempt int
+	since   time.Time // zero = not yet
+}
+
+// next is how long to wait now. r is of [0, 1).
+func (l *losses) next(r float64) time.Duration {
+	if l.since.IsZero() {
+		l.since = time.Now()
+	}
+	l.attempt++
+	return backOff(l.attempt-1, time.Since(l.since), r)
+}
+
+// pause waits, less if Retry is called, and reports false if ctx ended first.
+func (k *Socket) pause(ctx context.Context, d time.Duration, lost *losses) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-k.retry:
+		*lost = losses{}
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // pause waits, and reports false if ctx ended first.

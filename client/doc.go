@@ -22,8 +22,9 @@
 //	err = k.Run(ctx) // blocks; Send may be called meanwhile, and before
 //
 // When a connection breaks, Run waits anything between 0 and 0.25 s and connects
-// again, each time up to twice as long, at most 15 s; the count begins anew
-// after 10 s of being open. The first attempt uses the old token; if that fails, or
+// again, each time up to twice as long, at most 2 s in the first minute after the
+// loss, and later 15 s; the count begins anew after 10 s of being open, and with Retry,
+// which ends the wait. The first attempt uses the old token; if that fails, or
 // the connection was closed with 4100 to 4102 (moved, new generation), it asks for a
 // new one, once for all sockets of the session. Close code 1013 with seconds
 // in its reason ("retry-after=5"), and Retry-After, are heeded, up to a minute.

@@ -82,7 +82,8 @@ type Socket struct {
 
 	closeOnce sync.Once
 	closing   chan struct{}
-	calls     atomic.Int64 // begun and ended ones of functions of opts; odd while one runs
+	retry     chan struct{} // of one place: an attempt now, please
+	calls     atomic.Int64  // begun and ended ones of functions of opts; odd while one runs
 
 	generation plane.Generation // last told; Run's
 }
@@ -98,7 +99,7 @@ func (s *Session) Socket(path string, opts SocketOptions) *Socket {
 	}
 	return &Socket{
 		session: s, path: path, opts: opts, out: outbox{limit: opts.Queue},
-		random: rand.Float64, closing: make(chan struct{}), generation: s.Generation(),
+		random: rand.Float64, closing: make(chan struct{}), retry: make(chan struct{}, 1), generation: s.Generation(),
 	}
 }
 
@@ -110,6 +111,16 @@ func (k *Socket) Send(ctx context.Context, m Message) error { return k.out.put(c
 // Unsent takes back what is queued; in OnGeneration, if it was meant for the
 // old state.
 func (k *Socket) Unsent() []Message { return k.out.empty() }
+
+// Retry ends the wait before the next attempt, whatever it waits for, and lets
+// Run count attempts anew: for somebody who knows that the other side is back. What
+// is open stays as it is; an attempt that runs meanwhile is followed by another at once.
+func (k *Socket) Retry() {
+	select {
+	case k.retry <- struct{}{}:
+	default: // asked already
+	}
+}
 
 // Close lets Run say goodbye and return nil. It doesn't wait.
 func (k *Socket) Close() { k.closeOnce.Do(func() { close(k.closing) }) }
@@ -136,7 +147,8 @@ func (k *Socket) Run(ctx context.Context) (err error) {
 		k.out.end(ErrClosed)
 	}()
 	answer, stale := k.session.Answer(), false
-	for attempt := 0; ; attempt++ {
+	var lost losses
+	for {
 		var opened time.Time
 		answer, opened, err = k.once(ctx, answer, stale)
 		if ctx.Err() != nil {
@@ -146,14 +158,14 @@ func (k *Socket) Run(ctx context.Context) (err error) {
 			return err
 		}
 		if !opened.IsZero() && time.Since(opened) >= stable {
-			attempt = 0
+			lost = losses{}
 		}
 		stale = opened.IsZero() || wantsToken(err)
-		wait := min(hint(err), longestHint) + backOff(attempt, k.random())
+		wait := min(hint(err), longestHint) + lost.next(k.random())
 		if k.opts.OnLost != nil {
 			k.call(func() { k.opts.OnLost(err, wait) })
 		}
-		if !pause(ctx, wait) {
+		if !k.pause(ctx, wait, &lost) {
 			return context.Cause(ctx)
 		}
 	}
@@ -184,6 +196,10 @@ func (k *Socket) once(ctx context.Context, a ConnectResponse, stale bool) (Conne
 		return a, time.Time{}, refused(resp, err)
 	}
 	opened := time.Now()
+	select {
+	case <-k.retry: // it has succeeded
+	default:
+	}
 	conn.SetReadLimit(k.opts.ReadLimit)
 	before := k.generation
 	k.generation = a.Generation

@@ -227,19 +227,23 @@ func (r *running) until(log string) {
 	})
 }
 
-func TestPausesAreAnythingUpToABoundThatDoublesUpTo15Seconds(t *testing.T) {
+func TestPausesAreAnythingUpToABoundThatDoublesUpTo2SecondsInTheFirstMinuteAndThen15(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		attempt := rapid.IntRange(0, math.MaxInt).Draw(t, "attempt")
 		r := rapid.Float64Range(0, math.Nextafter(1, 0)).Draw(t, "r")
-		d := client.BackOff(attempt, r)
+		lost := time.Duration(rapid.Int64Range(0, int64(3*time.Minute)).Draw(t, "sinceLoss"))
+		d := client.BackOff(attempt, lost, r)
 		bound := 15 * time.Second
-		if attempt < 6 {
-			bound = 250 * time.Millisecond << attempt
+		if lost < time.Minute {
+			bound = 2 * time.Second
 		}
-		if d < 0 || d > min(bound, 15*time.Second) {
+		if attempt < 6 {
+			bound = min(bound, 250*time.Millisecond<<attempt)
+		}
+		if d < 0 || d > bound {
 			t.Fatalf("%v, bound %v", d, bound)
 		}
-		if client.BackOff(attempt, 0) != 0 || client.BackOff(attempt, 0.999) < bound*9/10 {
+		if client.BackOff(attempt, lost, 0) != 0 || client.BackOff(attempt, lost, 0.999) < bound*9/10 {
 			t.Fatal("not the whole range")
 		}
 	})

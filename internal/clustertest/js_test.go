@@ -103,13 +103,18 @@ func TestAPageSurvivesARestartOfPlaneItself(t *testing.T) {
 	p := StartBrowser(t).Open(app+"/kept", 600, 500)
 	p.Await("an open socket", `document.getElementById("status").textContent === "open"`)
 	was := d.state("kept")
+	p.Eval(`Object.defineProperty(navigator, "onLine", { value: false })`, nil) // as where there is no network
 	d.restartable()
 	d.Kill()
 	p.Await("a lost socket", `document.getElementById("status").textContent !== "open"`)
 	say(p, "said while nothing was there")
 	d.Restart()
 	d.AwaitListening()
+	listens := time.Now()
 	hears(p, "said while nothing was there")
+	if took := time.Since(listens); took > 10*time.Second {
+		t.Errorf("the page came back %v after Plane did", took)
+	}
 	if now := d.state("kept"); now != was {
 		t.Errorf("the backend was %+v, is %+v", was, now)
 	}

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import { WebSocket } from "ws";
 import { backOff, connect, here, PlaneError } from "../src/plane.js";
 import { noted, until, World } from "./world.js";
@@ -16,14 +16,16 @@ const inWorld = (name, run) => test(name, { timeout: 60_000 }, async () => {
   }
 });
 
-test("pauses are anything between nothing and a bound that doubles up to 15 s", () => {
+test("pauses are anything between nothing and a bound that doubles, up to 2 s in the first minute and then up to 15 s", () => {
   for (let attempt = 0; attempt < 2000; attempt++) {
-    const bound = Math.min(15_000, 250 * 2 ** attempt);
-    for (const r of [0, 0.5, 0.999999, Math.random()]) {
-      const d = backOff(attempt, false, () => r);
-      assert.ok(d >= 0 && d < bound && Math.abs(d - r * bound) < 1e-6, `${attempt} ${r} ${d}`);
-      const slow = backOff(attempt, true, () => r);
-      assert.ok(attempt < 2 ? slow === d : slow >= 15_000 && slow < 60_000, `slow ${attempt} ${r} ${slow}`);
+    for (const [sinceLoss, most] of [[0, 2_000], [59_999, 2_000], [60_000, 15_000], [1e9, 15_000]]) {
+      const bound = Math.min(most, 250 * 2 ** attempt);
+      for (const r of [0, 0.5, 0.999999, Math.random()]) {
+        const d = backOff(attempt, sinceLoss, false, () => r);
+        assert.ok(d >= 0 && d < bound && Math.abs(d - r * bound) < 1e-6, `${attempt} ${sinceLoss} ${r} ${d}`);
+        const hidden = backOff(attempt, sinceLoss, true, () => r);
+        assert.ok(attempt < 2 ? hidden === d : hidden >= 15_000 && hidden < 60_000, `hidden ${attempt} ${r} ${hidden}`);
+      }
     }
   }
 });
@@ -280,6 +282,109 @@ inWorld("hidden pages wait longer, and come back when they are looked at", async
   } finally {
     delete globalThis.document;
   }
+});
+
+/** A page whose clock the test moves, and whose socket meets nobody. */
+class Lost {
+  page = Object.assign(new EventTarget(), { visibilityState: "visible" });
+  window = new EventTarget();
+  tries = []; // when, ms after the beginning
+  hanging = false; // what is dialled doesn't answer
+  #was = {};
+
+  async run(test) {
+    const { page, window, tries } = this, lost = this, from = Date.now();
+    const globals = { document: page, navigator: { onLine: false }, addEventListener: window.addEventListener.bind(window) };
+    for (const [name, value] of Object.entries(globals)) {
+      this.#was[name] = Object.getOwnPropertyDescriptor(globalThis, name);
+      Object.defineProperty(globalThis, name, { value, configurable: true });
+    }
+    mock.timers.enable({ apis: ["setTimeout", "Date"], now: from });
+    const Refused = class {
+      constructor() {
+        tries.push(Date.now() - from);
+        if (!lost.hanging) queueMicrotask(() => this.onclose?.({ code: 1006, reason: "" }));
+      }
+      close() {}
+    };
+    const s = await connect(async () => ({ url: "http://board.test/" }), { WebSocket: Refused, random: () => 0.999 });
+    try {
+      await test(s.socket("ws"));
+    } finally {
+      s.close();
+      mock.timers.reset();
+      for (const [name, was] of Object.entries(this.#was)) {
+        delete globalThis[name];
+        if (was) Object.defineProperty(globalThis, name, was);
+      }
+    }
+  }
+
+  /** Lets time go by. */
+  async pass(ms) {
+    for (let n = 0; n <= ms; n += 50) {
+      await new Promise((done) => setImmediate(done));
+      if (n < ms) mock.timers.tick(50);
+    }
+  }
+
+  /** The longest time without an attempt between two times. */
+  gap(from, to) {
+    const at = [from, ...this.tries.filter((t) => t >= from && t <= to), to];
+    return Math.max(...at.slice(1).map((t, i) => t - at[i]));
+  }
+}
+
+test("a page that is looked at tries every two seconds for a minute, also where the browser believes that there is no network", async () => {
+  const l = new Lost();
+  await l.run(async () => {
+    await l.pass(180_000);
+    assert.ok(l.gap(0, 60_000) <= 2_050, `in the first minute ${l.gap(0, 60_000)} ms without an attempt: ${l.tries}`);
+    const later = l.gap(65_000, 180_000);
+    assert.ok(later > 10_000 && later <= 15_050, `later ${later} ms without an attempt: ${l.tries}`);
+  });
+});
+
+test("what shows that somebody waits, or that the network is back, is an attempt at once and a new first minute", async () => {
+  const l = new Lost();
+  await l.run(async (socket) => {
+    const calls = {
+      online: () => l.window.dispatchEvent(new Event("online")),
+      focus: () => l.window.dispatchEvent(new Event("focus")),
+      visibilitychange: () => l.page.dispatchEvent(new Event("visibilitychange")),
+      retry: () => socket.retry(),
+    };
+    for (const [name, call] of Object.entries(calls)) {
+      await l.pass(150_000);
+      const n = l.tries.length, at = l.tries.at(-1);
+      call();
+      await l.pass(0);
+      assert.equal(l.tries.length, n + 1, name);
+      const from = l.tries.at(-1);
+      assert.ok(from > at, name);
+      await l.pass(60_000);
+      assert.ok(l.gap(from, from + 60_000) <= 2_050, `${name}: ${l.tries.slice(n)}`);
+    }
+  });
+});
+
+test("retry gives up an attempt that hangs and begins another one, but not for a closed socket", async () => {
+  const l = new Lost();
+  await l.run(async (socket) => {
+    l.hanging = true;
+    await l.pass(3_000);
+    const n = l.tries.length;
+    await l.pass(20_000);
+    assert.equal(l.tries.length, n); // it hangs
+    l.hanging = false;
+    socket.retry();
+    await l.pass(0);
+    assert.equal(l.tries.length, n + 1);
+    socket.close();
+    socket.retry();
+    await l.pass(0);
+    assert.equal(socket.readyState, 3);
+  });
 });
 
 inWorld("nothing is left when a session is closed, wherever it stands", async (w) => {

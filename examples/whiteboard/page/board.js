@@ -5,12 +5,14 @@
 import { here } from "./plane.js";
 
 const MOST_UNSAVED = 300;
+const OVERDUE = 3000; // ms without a connection, after which one may ask for an attempt
 
 export class Board {
   unsaved = new Map(); // ops by id, in their order
   generation = null; // of the process that was last heard
   connected = false;
   loaded = false; // the drawing has come
+  overdue = false; // the connection has been away for a while
 
   constructor(sheet, me, tell) {
     this.sheet = sheet; this.me = me; this.tell = tell;
@@ -26,6 +28,7 @@ export class Board {
     this.socket = this.session.socket("ws?name=" + encodeURIComponent(this.me.name), {
       onmessage: (e) => this.heard(JSON.parse(e.data)),
       onstatus: (status) => {
+        if (status === "waiting") this.late ??= setTimeout(() => { this.overdue = true; this.tell("status"); }, OVERDUE);
         if (status === "open" || !this.connected) return this.tell("status");
         this.connected = this.loaded = false;
         this.before = this.sheet.strokes.size;
@@ -40,6 +43,9 @@ export class Board {
   heard(m) {
     switch (m.type) {
       case "hello":
+        clearTimeout(this.late);
+        this.late = undefined;
+        this.overdue = false;
         this.connected = true;
         this.hello = m;
         this.coming = [];
@@ -104,6 +110,9 @@ export class Board {
     if (o.remove) this.sheet.remove(o.remove);
     if (o.clear) this.sheet.replace([...this.sheet.strokes.values()].filter((s) => this.unsaved.has(s.id)));
   }
+
+  // retry tries to connect now.
+  retry() { this.socket?.retry(); }
 
   say(message) { return this.socket?.send(JSON.stringify(message)) ?? false; }
 }

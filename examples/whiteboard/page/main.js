@@ -44,6 +44,8 @@ function showStatus() {
     : unsaved.size ? ["saving", "Saving…"]
     : hello.durable ? ["saved", "Saved"] : ["saved", "In memory only"];
   if ($("status-text").textContent !== text) $("status-text").textContent = text;
+  if (!board.overdue && document.activeElement === $("retry")) $("paper").focus(); // it goes away
+  $("retry").hidden = !board.overdue;
   const n = sheet.strokes.size;
   // What a test or a style sheet may look at.
   Object.assign($("status").dataset, { state, strokes: n, unsaved: unsaved.size, generation: generation ?? "" });
@@ -97,6 +99,7 @@ $("ask-clear").addEventListener("close", () => {
   board.change({ id: newID(), clear: true });
 });
 $("news-close").addEventListener("click", () => { $("news").hidden = true; });
+$("retry").addEventListener("click", () => board.retry());
 $("name").textContent = me.name;
 $("rename").addEventListener("click", () => { $("new-name").value = me.name; $("ask-name").showModal(); $("new-name").select(); });
 $("ask-name").addEventListener("close", () => {

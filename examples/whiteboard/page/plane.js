@@ -61,9 +61,9 @@ export async function failure(r) {
   });
 }
 
-/** Milliseconds before a new attempt: anything between 0 and 0.25 s, doubled by each, up to 15 s; slow is for hidden pages and those without network. */
-export function backOff(/** @type {number} */ attempt, slow = false, random = Math.random) {
-  return slow && attempt > 1 ? 15_000 + random() * 45_000 : random() * Math.min(15_000, 250 * 2 ** attempt);
+/** Milliseconds before a new attempt: anything between 0 and 0.25 s, doubled by each, up to 2 s in the first minute after the loss, then up to 15 s. Hidden pages have time. */
+export function backOff(/** @type {number} */ attempt, sinceLoss = 0, hidden = false, random = Math.random) {
+  return hidden && attempt > 1 ? 15_000 + random() * 45_000 : random() * Math.min(sinceLoss < 60_000 ? 2_000 : 15_000, 250 * 2 ** attempt);
 }
 
 /** Asks the app's endpoint, a URL or a function, and waits until the backend is ready. @param {string | URL | ((o: {signal: AbortSignal}) => Promise<Answer>)} endpoint @param {Options} [options] */
@@ -232,7 +232,7 @@ async function ready(url, signal, random) {
     } catch (err) {
       if (signal.aborted || err instanceof PlaneError && (err.kind === "StartFailed" || err.status < 500)) throw err;
     }
-    await new Promise((done) => setTimeout(done, backOff(attempt, false, random)));
+    await new Promise((done) => setTimeout(done, backOff(attempt, Date.now() - from, false, random)));
     signal.throwIfAborted();
   }
   throw new PlaneError("The backend didn't become ready within ten minutes.", { kind: "StartFailed", status: 503 });
@@ -258,6 +258,8 @@ export class Socket {
   /** @type {(e: End) => void} ends the connection or wait */ #stop = () => {};
   /** @type {End | undefined} */ #closed;
   /** @type {any[]} */ #queue = []; #queued = 0; #attempt = 0; #again = false;
+  #lost = 0; // when, Unix milliseconds; 0 = not, or a new count begins
+  #now = false; // retry wants no wait
   /** The generation that was last told. @type {number | null} */ generation;
 
   /** @param {Session} session @param {string} path @param {any} Class @param {Handlers & SocketOptions} options @param {() => void} over */
@@ -296,6 +298,14 @@ export class Socket {
     return q;
   }
 
+  /** Tries at once, whatever it waits for, and counts attempts anew. Open and closed ones stay as they are. */
+  retry() {
+    if (this.#closed || this.#open) return;
+    this.#attempt = this.#lost = 0;
+    this.#now = true;
+    this.#stop({ code: 1006, reason: "tried anew" });
+  }
+
   /** Closes for good. */
   close(code = 1000, reason = "") {
     if (this.#closed) return;
@@ -321,8 +331,9 @@ export class Socket {
       if (forGood(end) || this.#options.reconnect?.(end) === false) this.#closed = end;
       else {
         stale = !since || end.code >= MOVED && end.code < REVOKED;
-        if (since && Date.now() - since >= STABLE) this.#attempt = 0;
-        await this.#wait(end);
+        if (since && Date.now() - since >= STABLE) this.#attempt = this.#lost = 0;
+        if (!this.#now) await this.#wait(end);
+        this.#now = false;
         this.#attempt++;
       }
     }
@@ -373,6 +384,7 @@ export class Socket {
     const before = this.generation, again = this.#again;
     this.generation = generation ?? before;
     this.#again = true;
+    this.#now = false;
     if (before !== null && generation !== null && generation !== before) safely(() => this.onGeneration?.(generation, before));
     if (!ws.onclose) return; // closed by it
     this.#open = ws;
@@ -381,19 +393,21 @@ export class Socket {
     safely(() => this.onopen?.({ generation: this.generation, again }));
   }
 
-  /** Waits before the next attempt, less if the page comes to the front or the network back. @param {End} end @returns {Promise<void>} */
+  /** Waits before the next attempt, less if somebody looks at the page or the network is back. @param {End} end @returns {Promise<void>} */
   #wait(end) {
     const hint = end.error?.retryAfter || (end.code === 1013 && Number(/\d+(\.\d+)?/.exec(end.reason)?.[0])) || 0; // seconds
-    const slow = globalThis.document?.visibilityState === "hidden" || globalThis.navigator?.onLine === false;
+    // Not asked is navigator.onLine: it is false on a machine without network too, whose own Plane is there all the same.
+    const hidden = () => globalThis.document?.visibilityState === "hidden";
     const least = Math.min(hint, 60) * 1000, from = Date.now();
-    const delay = least + backOff(this.#attempt, slow, this.#session.options.random);
+    this.#lost ||= from;
+    const delay = least + backOff(this.#attempt, from - this.#lost, hidden(), this.#session.options.random);
     this.#tell("waiting", { delay, end });
     return new Promise((resolve) => {
       const over = new AbortController();
       const timer = setTimeout(() => this.#stop(end), delay);
-      const wake = () => globalThis.document?.visibilityState !== "hidden" && Date.now() - from >= least && this.#stop(end);
+      const wake = () => hidden() || Date.now() - from < least || this.retry();
       globalThis.document?.addEventListener("visibilitychange", wake, { signal: over.signal });
-      globalThis.addEventListener?.("online", wake, { signal: over.signal });
+      for (const e of ["online", "focus"]) globalThis.addEventListener?.(e, wake, { signal: over.signal });
       this.#stop = () => { clearTimeout(timer); over.abort(); resolve(); };
     });
   }
