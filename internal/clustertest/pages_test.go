@@ -84,6 +84,28 @@ func TestTheWaitingPageFollowsAndGivesWay(t *testing.T) {
 	}
 }
 
+// Another process may have the processors once; it can't have them each time.
+func TestTheWaitingPageIsThereWithin200ms(t *testing.T) {
+	_, url, _ := startTuned(t)
+	b := StartBrowser(t)
+	p := b.Open(url(""), 900, 600)
+	p.Await("a page", `document.readyState === "complete"`)
+	best := 1e9
+	for i := range 12 {
+		p.Goto(url(fmt.Sprintf("slow-%d", i)))
+		p.Await("the waiting page", `location.host.startsWith("slow-") && document.getElementById("heading")?.textContent === "Starting"`)
+		var ms float64
+		p.Eval(`performance.getEntriesByType("navigation")[0].domInteractive`, &ms)
+		if best = min(best, ms); best <= 200 {
+			break
+		}
+	}
+	t.Logf("there after %.0f ms", best)
+	if best > 200 {
+		t.Errorf("the waiting page took %.0f ms at best; it should be there within 200", best)
+	}
+}
+
 func TestAFailingProgramShowsItsOutputThenItsCrashLoop(t *testing.T) {
 	d, url, _ := startTuned(t)
 	b := StartBrowser(t)
