@@ -10,7 +10,7 @@ type Route struct {
 	Subdomain  string            `json:"subdomain,omitempty"`
 	StaticHash string            `json:"static_hash,omitempty"` // hex SHA-256 of its static token
 	Status     Status            `json:"status"`
-	Address    string            `json:"address,omitempty"` // once Ready
+	Address    string            `json:"address,omitempty"` // from Waiting on; it takes requests once Ready
 	Ports      map[string]string `json:"ports,omitempty"`   // addresses of further ports by name, once Ready
 	App        string            `json:"app,omitempty"`
 	Access     Access            `json:"access,omitempty"` // of its key URL; "" = public

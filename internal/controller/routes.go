@@ -29,7 +29,7 @@ func (c *Controller) routeOf(b store.Backend, revoked map[string]int64) plane.Ro
 	}
 	r.App, r.Access, r.Host = b.App, c.accessOf(b.Spec), b.Spec.Host
 	switch b.State.Status {
-	case plane.Ready:
+	case plane.Waiting, plane.Ready: // of a waiting one to say where it is waited for
 		r.Address, r.Ports = b.State.Address, b.State.Ports
 	case plane.Terminated:
 		r.End = c.routeEnd(b.ID, b.State)
@@ -44,6 +44,9 @@ func (c *Controller) routeOf(b store.Backend, revoked map[string]int64) plane.Ro
 func (c *Controller) routeEnd(id plane.BackendID, s plane.State) *plane.RouteEnd {
 	end := &plane.RouteEnd{
 		Message: endSentence(s), Early: failedToStart(s), Replaced: c.replaced.has(id),
+	}
+	if s.Reason == plane.StartupTimeout {
+		end.Message += " A program must listen on 127.0.0.1:$PORT."
 	}
 	if end.Replaced {
 		end.Message = "It ended because its app changed."

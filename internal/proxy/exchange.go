@@ -161,7 +161,11 @@ func (x *exchange) serve(ctx context.Context) bool {
 		if t.bare && x.p.session.dev.Load() && r.wantsPage() {
 			return x.startPage()
 		}
-		return x.say(answer{status: 400})
+		a := answer{status: 400}
+		if t.bare && x.p.session.dev.Load() {
+			a.text = x.rootText()
+		}
+		return x.say(a)
 	case meansKey:
 		if crossSite(r) {
 			return x.say(answer{status: 403})
@@ -305,6 +309,9 @@ func (x *exchange) say(a answer) bool {
 		return false
 	}
 	x.client.skip()
+	if a.status == 401 {
+		a.text = x.needsLink()
+	}
 	if a.status >= 400 && a.html == nil && (a.page || x.req.navigates()) {
 		a.html = x.pageOf(a)
 	}

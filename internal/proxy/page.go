@@ -61,11 +61,12 @@ type waitData struct {
 	progress
 	Title  string
 	Key    string // as people write it, or ""
-	Status int
 	Events string // address of the key's status, or ""
 	Retry  int64  // milliseconds; 0 = not by itself
 	Again  bool   // it can be started again
-	Stays  bool   // it isn't loaded again when the key is ready: that would do the same once more
+	Link   string // where to go instead, or ""
+	LinkTo string
+	Stays  bool // it isn't loaded again when the key is ready: that would do the same once more
 	Dev    bool
 	Style  template.CSS
 	Script template.JS
@@ -76,7 +77,7 @@ func (x *exchange) pageOf(a answer) *document {
 	g := a.progress()
 	t := decide(x.p.names, x.p.session.dev.Load(), x.host, x.req.path, x.opens)
 	d := waitData{
-		progress: g, Status: a.status, Retry: g.RetryMS, Stays: a.cut, Dev: x.p.session.dev.Load(),
+		progress: g, Retry: g.RetryMS, Stays: a.cut, Dev: x.p.session.dev.Load(),
 		Style: template.CSS(pageStyle), Script: template.JS(waitScript),
 	}
 	if t.meaning == meansKey {
@@ -85,7 +86,10 @@ func (x *exchange) pageOf(a answer) *document {
 			d.Events, d.Again = t.prefix+ownPath+"/status", true
 		}
 	}
-	d.Title = g.Heading
+	if key, address, ok := x.misnamed(); ok && t.meaning != meansKey {
+		d.Heading, d.Message, d.Link, d.LinkTo = "No key can have this host name", misnamedText(key), address, key
+	}
+	d.Title = d.Heading
 	if d.Key != "" {
 		d.Title += " · " + d.Key
 	}

@@ -118,11 +118,28 @@ func (x *exchange) admitWithin(ctx context.Context, tk *ticket, limit time.Durat
 		switch cause := x.why(); {
 		case cause != nil:
 			return x.refusal(cause)
+		case tk.ref.kind == refKey:
+			return x.stillStarting(tk)
 		default:
 			return &later
 		}
 	}
 	return a
+}
+
+// stillStarting is the answer for who waited for a key's backend in vain.
+func (x *exchange) stillStarting(tk *ticket) *answer {
+	a := later
+	b, _ := x.p.table.find(tk.ref, time.Now())
+	if b == nil {
+		return &a
+	}
+	g := progressOf(b)
+	if g.Status == plane.Waiting {
+		a.text = "The program runs, but nothing of it answers at " + orText(g.Address, "127.0.0.1:$PORT") +
+			" yet; a program must listen on 127.0.0.1:$PORT. It goes on starting; try again.\n"
+	}
+	return &a
 }
 
 // admitInTime is admit while ctx lasts; then it answers nothing, status 0.

@@ -114,7 +114,7 @@ func (b *backend) hasVouched(v visitor) bool {
 // unauthorized is the answer for who comes to a key URL without leave.
 var unauthorized = answer{
 	status: 401, kind: plane.Unauthorized, noStore: true,
-	text: "This address needs a link from the application that it belongs to. Open it there; a new link is made for you.\n",
+	text: "This address opens only by a link. Open it from the application that it belongs to, or ask whoever runs that for a link.\n",
 }
 
 // keyTicket makes x's ticket for a key URL, with what its cookie says.

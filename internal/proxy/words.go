@@ -13,6 +13,7 @@ type progress struct {
 	Status     plane.Status     `json:"status"` // "" = nothing runs
 	Generation plane.Generation `json:"generation,omitempty"`
 	Backend    plane.BackendID  `json:"backend_id,omitempty"`
+	Address    string           `json:"address,omitempty"` // at which it is waited for, on the machine of plane dev
 	Heading    string           `json:"heading"`
 	Message    string           `json:"message"`
 	Advice     string           `json:"advice,omitempty"`
@@ -54,6 +55,9 @@ func progressOf(b *backend) progress {
 	g := progress{Backend: b.id, Heading: headStarting}
 	if b.route != nil {
 		g.Status, g.Generation = b.route.Status, b.route.Generation
+		if g.Status == plane.Waiting && strings.HasPrefix(b.route.Address, "127.0.0.1:") {
+			g.Address = b.route.Address
+		}
 	}
 	if b.gone != nil {
 		g.Status = plane.Terminated
@@ -86,7 +90,7 @@ func (a answer) progress() progress {
 		return *a.show
 	}
 	g := progress{
-		Status: plane.Terminated, Heading: a.heading(), Message: strings.TrimSpace(a.text), Advice: adviceOn(a.kind, a.early),
+		Status: plane.Terminated, Heading: a.heading(), Message: strings.TrimSpace(a.text), Advice: adviceOn(a.kind, a.early, a.output),
 		Output: a.output, Early: a.early, Failed: true,
 	}
 	if g.Message == "" {
@@ -166,8 +170,12 @@ func messageOf(status int) string {
 }
 
 // adviceOn says what to do about a refusal.
-func adviceOn(kind plane.Kind, early bool) string {
+func adviceOn(kind plane.Kind, early bool, output string) string {
 	switch {
+	case (early || kind == plane.StartFailed) && output == "":
+		return "A program must go on running and listen on 127.0.0.1:$PORT. What it printed is shown by: plane logs KEY. Change it, then start it again."
+	case kind == plane.CrashLoop && output == "":
+		return "Each try waits longer than the one before, a minute at most. What it printed is shown by: plane logs KEY. Change it; the page goes on by itself."
 	case early || kind == plane.StartFailed:
 		return "See its last lines, change what they name, then start it again."
 	case kind == plane.CrashLoop:

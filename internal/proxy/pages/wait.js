@@ -3,7 +3,7 @@
 (() => {
   const at = id => document.getElementById(id), card = at("card"), clock = at("clock");
   const began = performance.now(), key = card.dataset.events;
-  let failed = "failed" in card.dataset, retryAt = 0, status = "", seen = began;
+  let failed = "failed" in card.dataset, retryAt = 0, status = card.dataset.status, seen = began, address = card.dataset.address || "127.0.0.1:$PORT";
   const say = (id, text) => { const e = at(id); if (e.textContent !== text) e.textContent = text; };
   const again = () => { retryAt = 0; location.reload(); };
   const after = ms => { retryAt = ms > 0 ? performance.now() + ms : 0; };
@@ -12,7 +12,7 @@
   const show = s => {
     seen = performance.now();
     if (s.status === "ready") return again();
-    status = s.status;
+    status = s.status; address = s.address || address;
     const was = failed;
     failed = !!s.failed || !!s.early;
     say("heading", s.heading); say("says", s.message); say("advice", s.advice || ""); say("output", s.output || "");
@@ -29,7 +29,7 @@
     else if (failed || !key) clock.textContent = "";
     else {
       let text = now - began < 950 ? "" : seconds(now - began) + " so far.";
-      if (status === "waiting" && "dev" in card.dataset && now - began > 5000) text += " A program must listen on 127.0.0.1, at the port that PORT names.";
+      if (status === "waiting" && "dev" in card.dataset && now - began > 5000) text += " Nothing of it answers at " + address + " yet; a program must listen on 127.0.0.1:$PORT.";
       clock.textContent = text;
       if (now - seen > 40000) again();
     }
