@@ -82,6 +82,20 @@ func TestEveryCommandInTheDocsWorks(t *testing.T) {
 	}
 }
 
+var moves = regexp.MustCompile(`(?m)^(\S[^(\n]*(&&|;) *)?cd `)
+
+// TestBlocksCanBePastedOneAfterAnother: what a block does to its shell, the
+// next one of the page meets in a reader's terminal, though not in this test's.
+func TestBlocksCanBePastedOneAfterAnother(t *testing.T) {
+	for path, page := range pages(t) {
+		for _, b := range blocks(page) {
+			if word, _, _ := strings.Cut(b.info, " "); word == "sh" && moves.MatchString(b.text) {
+				t.Errorf("%s:%d: the block leaves its reader in another directory; write ( cd … )", path, b.line)
+			}
+		}
+	}
+}
+
 func follow(t *testing.T, path string, run []block) {
 	r := &reader{dir: place(t)}
 	if err := r.copyRepository(t); err != nil {

@@ -28,7 +28,8 @@ func (s Starter) Text() string {
 	}
 	lines := []string{
 		"# What Plane runs here, one process per key. Start it with `plane dev`, then open",
-		"# http://KEY.localhost:9090/. What is left out is the default.",
+		"# http://KEY.localhost:9090/. What is left out is the default; every field is",
+		"# described in docs/plane-yaml.md of Plane.",
 		"apps:",
 		"  " + s.App + ":",
 		"    # The program finds its port in $PORT; {port} stands for it. It listens on 127.0.0.1.",
@@ -37,8 +38,10 @@ func (s Starter) Text() string {
 		"    # env: { THEME: dark }    # further environment; texts, numbers in quotes",
 		"    max_idle_seconds: 300     # ended after so long without request or hold; leave out for never",
 		"    # data: keep              # none | scratch (gone with the process) | keep (of the key, in $SESSION_BACKEND_DATA_DIR)",
+		"    # access: token           # public (whoever knows the address) | token (who came with a link that connect made)",
 		host,
 		"    # stop_grace_seconds: 30  # from SIGTERM to SIGKILL",
+		"    # lease: balanced         # fast | balanced | sticky: how long it outlives a lost connection to the controller",
 		"    # resource_limits: { memory_limit_bytes: 268435456, cpu_period_percent: 50 }",
 	}
 	return strings.Join(lines, "\n") + "\n"
