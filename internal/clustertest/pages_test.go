@@ -185,3 +185,35 @@ func TestAnOpenPageLoadsItselfAgainWhenItsProgramChanges(t *testing.T) {
 		t.Errorf("%v, then %v", old, now)
 	}
 }
+
+// A program is broken under --watch and mended, twice: first it never ran, then
+// it had. The page gives way by itself, also out of a crash loop.
+func TestAPageOfABrokenProgramGivesWayOnceItIsMended(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "main.sh")
+	broken, mended := "echo broken on purpose; exit 1\n", "exec "+Build(t).Echo+"\n"
+	write(t, program, broken)
+	d := StartDev(t, []string{"--watch", dir}, "/bin/sh", program)
+	_, port, err := net.SplitHostPort(d.Proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := StartBrowser(t).Open("http://doc.localhost:"+port+"/", 900, 600)
+	showsOutput := func() {
+		t.Helper()
+		p.Await("its output", `document.getElementById("output")?.textContent.includes("broken on purpose")`)
+	}
+	showsOutput()
+	write(t, program, mended)
+	p.Await("the mended program", `window.planeReload && document.body.innerText.includes("echo")`)
+
+	write(t, program, broken)
+	showsOutput()
+	for range 5 {
+		_, _, _ = tryGet(d.Proxy, "doc", "/")
+	}
+	p.Eval(`document.getElementById("again")?.click(); 0`, nil)
+	p.Await("the crash loop", `document.getElementById("heading")?.textContent === "It ends right after each start"`)
+	write(t, program, mended)
+	p.Await("the mended program, again", `window.planeReload && document.body.innerText.includes("echo")`)
+}

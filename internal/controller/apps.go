@@ -62,12 +62,18 @@ func (c *Controller) Apply(ctx context.Context, a Actor, name string, t plane.Te
 		if err := tx.PutApp(name, out.Release); err != nil {
 			return err
 		}
+		if err := tx.ForgetCrashes(name); err != nil {
+			return err
+		}
 		return tx.InsertEvent(appEvent(eventApply, a, name, fmt.Sprintf("Release %d of %s: %s.", out.Release, calledApp(name), runs(t))))
 	})
 	if err != nil {
 		return Applied{}, fmt.Errorf("apply app %q: %w", name, err)
 	}
 	c.served.add(name)
+	if out.Changed {
+		c.tellChanged(name)
+	}
 	c.hub.notify(topicEvents)
 	return out, nil
 }
@@ -78,7 +84,11 @@ func (c *Controller) Point(ctx context.Context, a Actor, name string, release in
 		return AppView{}, err
 	}
 	done := c.apps.changing()
-	err := c.store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error { return point(tx, a, name, release) })
+	moved := false
+	err := c.store.Update(context.WithoutCancel(ctx), func(tx store.Tx) (err error) {
+		moved, err = point(tx, a, name, release)
+		return err
+	})
 	done()
 	if isNotFound(err) {
 		return AppView{}, c.appMissing(ctx, a, name, err)
@@ -86,34 +96,40 @@ func (c *Controller) Point(ctx context.Context, a Actor, name string, release in
 	if err != nil {
 		return AppView{}, fmt.Errorf("move app %q: %w", name, err)
 	}
+	if moved {
+		c.tellChanged(name)
+	}
 	c.hub.notify(topicEvents)
 	return c.appView(ctx, name)
 }
 
-func point(tx store.Tx, a Actor, name string, release int64) error {
+func point(tx store.Tx, a Actor, name string, release int64) (moved bool, err error) {
 	app, err := tx.App(name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	all, err := tx.Releases(name, 0)
 	if err != nil {
-		return err
+		return false, err
 	}
 	i := slices.IndexFunc(all, func(r store.Release) bool {
 		return release == 0 && r.Number < app.Release || r.Number == release
 	})
 	switch {
 	case i < 0 && release == 0:
-		return plane.Invalid("release", fmt.Sprintf("%s has no release before %d.", sentenceCase(calledApp(name)), app.Release))
+		return false, plane.Invalid("release", fmt.Sprintf("%s has no release before %d.", sentenceCase(calledApp(name)), app.Release))
 	case i < 0:
-		return plane.Invalid("release", fmt.Sprintf("%s has no release %d; its latest are %s.", sentenceCase(calledApp(name)), release, numbers(all)))
+		return false, plane.Invalid("release", fmt.Sprintf("%s has no release %d; its latest are %s.", sentenceCase(calledApp(name)), release, numbers(all)))
 	case all[i].Number == app.Release:
-		return nil
+		return false, nil
 	}
 	if err := tx.PutApp(name, all[i].Number); err != nil {
-		return err
+		return false, err
 	}
-	return tx.InsertEvent(appEvent(eventRollback, a, name, fmt.Sprintf(
+	if err := tx.ForgetCrashes(name); err != nil {
+		return false, err
+	}
+	return true, tx.InsertEvent(appEvent(eventRollback, a, name, fmt.Sprintf(
 		"%s went from release %d to %d: %s.", sentenceCase(calledApp(name)), app.Release, all[i].Number, runs(all[i].Template))))
 }
 

@@ -407,6 +407,71 @@ func TestTokensForFurtherPorts(t *testing.T) {
 	wantError(t, "of an app without", err, plane.BadRequest, "port", "only its main one")
 }
 
+// A mended program starts at once: the old one's crashes aren't its own.
+func TestAChangeEndsCrashLoopsAndReachesProxies(t *testing.T) {
+	p := newPlant(t, plantOptions{config: func(c *Config) { c.Dev, c.DefaultApp = true, ptr("board") }})
+	p.drone("dr-1")
+	x := p.proxy("px-1")
+	p.apply("board", command("./1"))
+	p.apply("chess", command("./1"))
+	loop := func() {
+		for _, app := range []string{"board", "chess"} {
+			err := p.db.Update(t.Context(), func(tx store.Tx) error {
+				return tx.SetCrash(app, "doc", store.Crash{Count: 9, Last: tx.Now()})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const first = 2 // of the two apps
+	eventually(t, "both are told", func() bool { return len(received[wire.AppChanged](x)) == first })
+	told := first
+	for what, change := range map[string]func() error{
+		"replace":     func() error { return third(p.Replace(t.Context(), operatorActor, "board")) },
+		"replace old": func() error { return third(p.ReplaceOld(t.Context(), operatorActor, "board")) },
+		"apply":       func() error { return third(p.Apply(t.Context(), operatorActor, "board", command("./2"))) },
+		"rollback":    func() error { return third(p.Point(t.Context(), operatorActor, "board", 0)) },
+	} {
+		loop()
+		if what == "rollback" {
+			p.apply("board", command("./3"))
+			loop()
+			told++
+		}
+		if err := change(); err != nil {
+			t.Fatal(what, err)
+		}
+		told++
+		eventually(t, what+" is told", func() bool { return len(received[wire.AppChanged](x)) == told })
+		if m := received[wire.AppChanged](x)[told-1]; m != (wire.AppChanged{App: "board", Default: true}) {
+			t.Errorf("%s: %+v", what, m)
+		}
+		b, err := p.Connect(t.Context(), operatorActor, ofApp("board", "doc"))
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		_, err = p.Connect(t.Context(), operatorActor, ofApp("chess", "doc"))
+		wantError(t, "the other app's", err, plane.CrashLoop, "", "ended 9 times")
+		p.until(b.BackendID, plane.Ready)
+		p.ends(b.BackendID)
+	}
+	p.apply("board", p.spec("board"))
+	if n := len(received[wire.AppChanged](x)); n != told {
+		t.Errorf("no change, and %d were told instead of %d", n, told)
+	}
+}
+
+// spec is an app's current template.
+func (p *plant) spec(app string) plane.Template {
+	p.t.Helper()
+	v, err := p.App(p.t.Context(), operatorActor, app)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return v.Spec
+}
+
 func TestReplaceEndsWhatRunsAndTellsOpenPages(t *testing.T) {
 	p := newPlant(t, plantOptions{config: func(c *Config) { c.Dev, c.DefaultApp = true, ptr("board") }})
 	d := p.drone("dr-1")

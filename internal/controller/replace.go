@@ -9,6 +9,7 @@ import (
 
 	"plane"
 	"plane/internal/store"
+	"plane/internal/wire"
 )
 
 // replacements are backends whose end was asked for because their app changed.
@@ -65,7 +66,25 @@ func (c *Controller) replace(ctx context.Context, a Actor, app string, old func(
 		return nil, c.appMissing(ctx, a, app, err)
 	}
 	text := fmt.Sprintf("%s changed (now release %d).", sentenceCase(calledApp(app)), now.release)
-	return c.endOf(ctx, a, app, text, func(b store.Backend) bool { return old(b, now) })
+	keys, err := c.endOf(ctx, a, app, text, func(b store.Backend) bool { return old(b, now) })
+	if err != nil {
+		return keys, err
+	}
+	// What ended before it was ready isn't live, and may be mended.
+	err = c.store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error { return tx.ForgetCrashes(app) })
+	if err != nil {
+		return keys, fmt.Errorf("forget crashes of app %q: %w", app, err)
+	}
+	c.tellChanged(app)
+	return keys, nil
+}
+
+// tellChanged tells proxies that an app changed.
+func (c *Controller) tellChanged(app string) {
+	m := wire.AppChanged{App: app, Default: c.isDefault(app)}
+	for _, s := range c.proxies.all() {
+		_ = s.conn.Send(m)
+	}
 }
 
 // endOf ends those of an app's live backends that are chosen, softly, and gives

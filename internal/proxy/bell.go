@@ -32,6 +32,18 @@ func (q *bells) listen(r ref) (rung <-chan struct{}, stop func()) {
 	}
 }
 
+// ringApp tells those who listen for keys of an app.
+func (q *bells) ringApp(app string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for r, b := range q.all {
+		if r.kind == refKey && r.app == app {
+			delete(q.all, r)
+			close(b.rung)
+		}
+	}
+}
+
 // ring tells those who listen.
 func (q *bells) ring(r ref) {
 	q.mu.Lock()

@@ -183,6 +183,41 @@ func (c *cluster) follow(host, path string, lines ...string) (next func() progre
 	}, func() { nc.Close() }
 }
 
+// A page that shows a failed start has to give way once the program is mended,
+// whether its stream was open when the app changed or comes after it.
+func TestPagesOfWhatIsNotLiveHearThatTheirAppChanged(t *testing.T) {
+	c, route := booting(t)
+	failed := route
+	failed.Status, failed.End = plane.Terminated, &plane.RouteEnd{Message: "It ended with exit code 1.", Early: true}
+	go func() {
+		await(c.controller, func(wire.KeyAsk) bool { return true })
+		c.push(failed)
+	}()
+	if r := c.getOn("doc.localhost:9090", "/", asPage); r.status != 503 || !strings.Contains(r.body, "exit code 1") {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	next, stop := c.follow("doc.localhost:9090", "")
+	if g := next(); !g.Early || g.Changed {
+		t.Errorf("at first: %+v", g)
+	}
+	c.send(wire.AppChanged{App: "other"})
+	c.send(wire.AppChanged{App: "board", Default: true})
+	if g := next(); !g.Early || !g.Changed {
+		t.Errorf("once it changed: %+v", g)
+	}
+	stop()
+	late, stop := c.follow("doc.localhost:9090", "")
+	if g := late(); !g.Changed {
+		t.Errorf("a stream that was late: %+v", g)
+	}
+	stop()
+	again, stop := c.follow("doc.localhost:9090", "")
+	if g := again(); g.Changed {
+		t.Errorf("told again without another change: %+v", g)
+	}
+	stop()
+}
+
 func TestTheStatusFollowsStartsNothingAndIsNoUse(t *testing.T) {
 	c, route := booting(t)
 	c.onKey = func(a wire.KeyAsk) *wire.KeyAnswer {

@@ -79,6 +79,7 @@ type Proxy struct {
 	session   *session
 	wakings   wakings
 	bells     bells
+	changed   appChanges
 	overviews overviews
 	streams   atomic.Int64  // of /_plane/status, open
 	leave     chan struct{} // closed when the proxy leaves
@@ -120,6 +121,7 @@ func New(cfg Config) (*Proxy, error) {
 		leave:     make(chan struct{}),
 		wakings:   wakings{all: map[question]*waking{}},
 		bells:     bells{all: map[ref]*bell{}},
+		changed:   appChanges{at: map[string]time.Time{}},
 		overviews: overviews{open: map[int64]chan wire.Overview{}},
 		conns:     map[*conn]struct{}{},
 	}

@@ -263,6 +263,8 @@ func (s *session) handle(m wire.Message) error {
 			s.told(a, m)
 			close(a.done)
 		}
+	case wire.AppChanged:
+		s.p.appChanged(m, now)
 	case wire.Overview:
 		s.p.overviews.take(m)
 	case wire.Quiesce:

@@ -29,7 +29,7 @@ func (x *exchange) status(ctx context.Context, t target) bool {
 		return x.say(answer{status: 503, retryAfter: 5, noStore: true, text: "Too many pages follow a status.\n"})
 	}
 	defer x.p.streams.Add(-1)
-	w := &watch{x: x, what: tk.question(), claims: tk.claims}
+	w := &watch{x: x, what: tk.question(), claims: tk.claims, lively: time.Now()}
 	// ctx outlives the client, slow's doesn't.
 	ctx, done := x.slow(ctx)
 	refused = w.admit(ctx)
@@ -52,8 +52,9 @@ type watch struct {
 	x      *exchange
 	what   question
 	claims *plane.Claims
-	held   *backend // last seen
-	failed *answer  // what the controller said, while nothing runs
+	held   *backend  // last seen
+	lively time.Time // when it was live, or this began
+	failed *answer   // what the controller said, while nothing runs
 }
 
 // admit refuses whoever must not know how a key fares.
@@ -112,6 +113,7 @@ func (w *watch) stream(ctx context.Context) {
 	for first := true; ; first = false {
 		bell, stop := x.p.bells.listen(w.what.ref)
 		g, changes := w.look()
+		g.Changed = w.outdated(g)
 		if first || g != told {
 			told = g
 			if !w.send(g) {

@@ -24,6 +24,7 @@ type waking struct {
 	what   question
 	claims *plane.Claims
 	done   chan struct{} // closed when it is over
+	began  time.Time
 
 	mu      sync.Mutex // guards the fields below
 	backend *backend
@@ -93,7 +94,7 @@ func (p *Proxy) wake(ctx context.Context, what question, claims *plane.Claims) *
 	if len(q.all) >= maxWakings && q.all[what] == nil || p.leaving.Load() {
 		return nil
 	}
-	w := &waking{what: what, claims: claims, done: make(chan struct{}), changed: make(chan struct{})}
+	w := &waking{what: what, claims: claims, began: time.Now(), done: make(chan struct{}), changed: make(chan struct{})}
 	q.all[what] = w
 	q.work.Go(func() {
 		w.end(p.waken(ctx, w))
@@ -115,6 +116,15 @@ func (q *wakings) find(what question) *waking {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.all[what]
+}
+
+// drop forgets one that is over.
+func (q *wakings) drop(w *waking) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.all[w.what] == w {
+		delete(q.all, w.what)
+	}
 }
 
 // trim forgets wakings that were over before now, failed ones a little later.

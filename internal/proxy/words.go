@@ -20,6 +20,7 @@ type progress struct {
 	Output     string           `json:"output,omitempty"`
 	Early      bool             `json:"early,omitempty"`    // it ended before it was ready
 	Replaced   bool             `json:"replaced,omitempty"` // its app changed
+	Changed    bool             `json:"changed,omitempty"`  // it isn't live, and its app changed since: load the page again
 	Failed     bool             `json:"failed,omitempty"`   // nothing more happens by itself
 	RetryMS    int64            `json:"retry_ms,omitempty"` // when to try again; 0 = when somebody wants to
 }

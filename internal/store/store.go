@@ -85,6 +85,8 @@ type KeyRows interface {
 	// Crash is how a key's last starts went; the zero value if nothing is known.
 	Crash(namespace, name string) (Crash, error)
 	SetCrash(namespace, name string, c Crash) error // the zero value deletes
+	// ForgetCrashes deletes those of all keys of a namespace.
+	ForgetCrashes(namespace string) error
 	// DeleteCrashes deletes at most limit rows not changed since before.
 	DeleteCrashes(before time.Time, limit int) (int, error)
 }

@@ -88,6 +88,7 @@ var examples = func() []Message {
 		RouteAnswer{ID: 7, Backend: "b1", Route: &route, Error: failure},
 		RouteUpdate{Route: route},
 		RouteGone{Backend: "b1"},
+		AppChanged{App: "board", Default: true},
 		KeyAsk{ID: 8, Cluster: "localhost:9090", App: "board", Name: "doc-42", Visitor: &Visitor{Backend: "b0", User: ptr("eve"), Revocation: 2}, NoStart: true, RequestID: "r-1"},
 		KeyAnswer{ID: 8, Key: key, Route: &route, Error: failure},
 		Activity{Uses: []Use{use}},

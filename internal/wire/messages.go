@@ -326,6 +326,13 @@ type Error struct {
 	Output  string     `json:"output,omitempty"`
 }
 
+// AppChanged tells that an app's program may have changed: open pages whose
+// backend isn't live load themselves again. A hint; it may be lost.
+type AppChanged struct {
+	App     string `json:"app"`
+	Default bool   `json:"default"` // it is also meant where KeyAsk names none
+}
+
 // OverviewAsk asks for what the start page of `plane dev` shows.
 type OverviewAsk struct {
 	ID int64 `json:"id"`
@@ -433,6 +440,7 @@ func (Quiesced) kind() string     { return "quiesced" }
 func (Resume) kind() string       { return "resume" }
 func (Goodbye) kind() string      { return "goodbye" }
 func (Discard) kind() string      { return "discard" }
+func (AppChanged) kind() string   { return "app_changed" }
 func (OverviewAsk) kind() string  { return "overview_ask" }
 func (Overview) kind() string     { return "overview" }
 
@@ -480,6 +488,7 @@ func init() {
 	register[Resume]()
 	register[Goodbye]()
 	register[Discard]()
+	register[AppChanged]()
 	register[OverviewAsk]()
 	register[Overview]()
 }

@@ -17,7 +17,7 @@
         stale ||= generation > 0 && s.generation !== generation; // replaced unseen
         generation = s.generation;
       }
-      stale ||= !!s.replaced;
+      stale ||= !!s.replaced || !!s.changed;
       if (stale) change();
     });
   };

@@ -11,7 +11,7 @@
 
   const show = s => {
     seen = performance.now();
-    if (s.status === "ready") return again();
+    if (s.status === "ready" || s.changed) return again();
     status = s.status; address = s.address || address;
     const was = failed;
     failed = !!s.failed || !!s.early;
@@ -45,7 +45,7 @@
     if ("stays" in card.dataset && !s.replaced) return;
     delete card.dataset.stays;
     // What the page was made with is said; only news of it counts.
-    if (!(first && failed && (s.failed || s.early || !s.status))) show(s);
+    if (!(first && failed && !s.changed && (s.failed || s.early || !s.status))) show(s);
     first = false;
   });
   events.onerror = () => { if (events.readyState === 2 && !failed && !retryAt) after(2000); };

@@ -56,6 +56,11 @@ func (t *tx) SetCrash(namespace, name string, c store.Crash) error {
 	return err
 }
 
+func (t *tx) ForgetCrashes(namespace string) error {
+	_, err := t.exec(`DELETE FROM crash WHERE namespace = ?`, namespace)
+	return err
+}
+
 func (t *tx) DeleteCrashes(before time.Time, limit int) (int, error) {
 	n, err := t.exec(`DELETE FROM crash WHERE (namespace, name) IN
 		(SELECT namespace, name FROM crash WHERE changed_at < ? ORDER BY changed_at LIMIT ?)`, before, limit)

@@ -32,6 +32,7 @@ func testNeighbours(d db) {
 		{"DeleteKey", func(tx store.Tx) error { _, err := tx.DeleteKey("", "doc", "b-1"); return err }, "key//doc"},
 		{"SetCrash", func(tx store.Tx) error { return tx.SetCrash("x", "doc", store.Crash{Count: 9}) }, "crash/x/doc"},
 		{"SetCrash to nothing", func(tx store.Tx) error { return tx.SetCrash("x", "doc", store.Crash{}) }, "crash/x/doc"},
+		{"ForgetCrashes", func(tx store.Tx) error { return tx.ForgetCrashes("x") }, "crash/x/dock"},
 		{"InsertBackend", insert(backend("b-9", "x", "doc", "dr-2", 9)), "backend/b-9 history/b-9 live/dr-2"},
 		{"RecordState", func(tx store.Tx) error { return recordState(tx, "b-2", next) }, "backend/b-2 history/b-2"},
 		{"RecordState of a late status", func(tx store.Tx) error {
