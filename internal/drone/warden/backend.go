@@ -65,7 +65,7 @@ func (w *warden) start(ctx context.Context, o Order) (Running, []string, error) 
 	}
 	w.addLocked(b)
 	w.mu.Unlock()
-	warnings, err := w.launch(ctx, b, o)
+	warnings, told, err := w.launch(ctx, b, o)
 	if err != nil {
 		b.failed = err
 		w.mu.Lock()
@@ -73,6 +73,9 @@ func (w *warden) start(ctx context.Context, o Order) (Running, []string, error) 
 		w.mu.Unlock()
 	}
 	close(b.started)
+	if err == nil {
+		w.heir.catchUp(b, told)
+	}
 	return b.running(), warnings, err
 }
 
@@ -93,14 +96,15 @@ func (w *warden) removeLocked(b *backend) {
 }
 
 // launch makes the entry and tells the heir before anything runs, so that at no
-// instant there is a process that nobody else could end.
-func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []string, err error) {
+// instant there is a process that nobody else could end. told is the heir that
+// knows all of it.
+func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []string, told *conn, err error) {
 	if w.table.Clock().Now() >= o.Deadline {
-		return nil, ErrDead
+		return nil, nil, ErrDead
 	}
 	r, wr, err := newPipe()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer wr.Close()
 	defer func() {
@@ -111,7 +115,7 @@ func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []st
 	program := means.Program{Backend: o.Backend, Executable: o.Executable, Env: o.Env, Output: wr, Cgroup: w.means.Cgroups(), Trouble: filepath.Join(backendDir(w.home, o.Backend), troubleFile)}
 	if o.Executable.Listen == plane.ListenInherit {
 		if program.Listener, err = listen(o.Port); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer program.Listener.Close()
 	}
@@ -120,10 +124,10 @@ func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []st
 		Deadline: o.Deadline, Grace: o.Grace, Port: o.Port, Cgroup: program.Cgroup,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	w.executioner.Look()
-	w.heir.hold(b.id, held{Backend: b.id}, r, nil)
+	w.heir.hold(held{Backend: b.id}, r, nil)
 	forked := w.orphans.Starting()
 	s, err := w.means.Start(program)
 	forked(s.Identity.Pid)
@@ -131,17 +135,19 @@ func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []st
 		w.table.Clear(b.entry)
 		w.means.Clean(b.id)
 		w.heir.drop(b.id)
-		return s.Warnings, err
+		return s.Warnings, nil, err
 	}
 	b.entry = w.table.Bind(b.entry, s.Identity.Pid, s.Identity.Start)
 	b.handle = means.NewHandle(s.Identity, s.Pidfd)
 	b.pipe = r
-	w.heir.hold(b.id, b.held(), nil, b.handle)
+	// The pipe again: the heir may be another one than before the start, and without
+	// it a warden's death would break the backend's output.
+	told = w.heir.hold(b.held(), r, b.handle)
 	if b.entry.Dead {
 		w.executioner.Look()
 	}
 	w.watch(ctx, b)
-	return s.Warnings, nil
+	return s.Warnings, told, nil
 }
 
 func (b *backend) held() held {

@@ -99,8 +99,8 @@ func (h *heir) serve(ctx context.Context, c *conn, first hello, pid int) {
 	if h.conn != nil {
 		h.conn.close()
 	}
-	h.conn, h.lost = c, lost
-	h.tellAllLocked()
+	h.lost = lost
+	h.attachLocked(c)
 	h.mu.Unlock()
 	h.w.log.Info("reaper connected", "pid", pid)
 	for { // it says nothing more; the end is what counts
@@ -175,12 +175,33 @@ func (h *heir) tellLocked(m *message, fds ...int) {
 	}
 }
 
-// hold gives the reaper duplicates. Once it returns they are the reaper's, even
-// if it hasn't read them yet.
-func (h *heir) hold(id plane.BackendID, what held, pipe *os.File, handle *means.Handle) {
+// attachLocked gives everything to a reaper. Those that are just starting tell
+// it themselves, with hold and catchUp.
+func (h *heir) attachLocked(c *conn) {
+	h.conn = c
+	h.tellAllLocked()
+}
+
+// hold gives the reaper duplicates, and says over which connection, nil for none.
+// Once it returns they are the reaper's, even if it hasn't read them yet.
+func (h *heir) hold(what held, pipe *os.File, handle *means.Handle) (told *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.holdLocked(what, pipe, handle)
+	return h.conn
+}
+
+// catchUp gives the reaper a backend that has started, unless it was told of it
+// all: it may have connected meanwhile, and left it to its start.
+func (h *heir) catchUp(b *backend, told *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.conn == told {
+		return
+	}
+	if _, there := h.w.table.Find(b.id); there { // else it has ended, and the heir was told to let go
+		h.holdLocked(b.held(), b.pipe, b.handle)
+	}
 }
 
 func (h *heir) holdLocked(what held, pipe *os.File, handle *means.Handle) {
