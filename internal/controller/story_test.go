@@ -153,3 +153,16 @@ func TestWhyTellsOfALostDrone(t *testing.T) {
 	p.until(b.BackendID, plane.Terminated)
 	says(t, "story", p.why("", "doc").History[0].Story, "Lost: its drone's lease lapsed.")
 }
+
+func TestOfAStartThatTookTooLongPagesAreToldWhatAProgramMustDo(t *testing.T) {
+	c := &Controller{replaced: &replacements{}}
+	late := plane.State{Status: plane.Terminated, LastStatus: plane.Waiting, Reason: plane.StartupTimeout, Exit: &plane.Exit{Signal: "SIGKILL"}}
+	want := "Ended by SIGKILL, because it wasn't ready in time. A program must listen on 127.0.0.1:$PORT."
+	if end := c.routeEnd("b1", late); end.Message != want || !end.Early {
+		t.Errorf("%+v", end)
+	}
+	b := store.Backend{ID: "b1", State: plane.State{Status: plane.Waiting, Address: "127.0.0.1:4711"}}
+	if r := c.routeOf(b, nil); r.Address != "127.0.0.1:4711" {
+		t.Errorf("it isn't said where a waiting one is waited for: %+v", r)
+	}
+}

@@ -270,7 +270,11 @@ func start(t testing.TB, change ...func(*Config, *controller)) *cluster {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	eventually(t, "readiness", p.Ready)
+	eventually(t, "readiness", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return p.Ready() && c.conn != nil // or what is pushed first would be lost
+	})
 	return cl
 }
 
@@ -306,6 +310,23 @@ func (c *cluster) route(id plane.BackendID, g plane.Generation, address string) 
 	}
 	c.push(r)
 	return r
+}
+
+// told pushes a route and waits until the proxy has taken it.
+func (c *cluster) told(r plane.Route) {
+	c.t.Helper()
+	c.push(r)
+	c.mu.Lock()
+	want := c.routes[r.Backend].Revision
+	c.mu.Unlock()
+	eventually(c.t, "the news of "+string(r.Backend), func() bool {
+		b, _ := c.proxy.table.find(ref{kind: refBackend, name: string(r.Backend)}, time.Now())
+		if b == nil {
+			return false
+		}
+		route, _ := b.look()
+		return route != nil && route.Revision >= want
+	})
 }
 
 func (c *cluster) token(id plane.BackendID, change ...func(*plane.Claims)) string {

@@ -546,9 +546,7 @@ func TestAClientThatLeavesIsNoticed(t *testing.T) {
 		nc := c.dial()
 		fmt.Fprint(nc, r)
 		<-came
-		if n := c.openUse("b1"); n != 1 {
-			t.Errorf("%d open", n)
-		}
+		eventually(t, "one open", func() bool { return c.openUse("b1") == 1 })
 		nc.Close()
 		select {
 		case <-left:

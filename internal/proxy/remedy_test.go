@@ -103,6 +103,10 @@ func TestWhatNeverListensIsSaidWithItsAddress(t *testing.T) {
 	route.Status, route.Address, route.Revision = plane.Terminated, "", 0
 	route.End = &plane.RouteEnd{Message: "Ended by itself with exit code 0.", Early: true}
 	c.push(route)
+	eventually(t, "its end, without a page", func() bool {
+		r := c.getOn("doc.localhost:9090", "/")
+		return strings.Contains(r.body, "exit code 0.\nA program must") && strings.Contains(r.body, "listen on 127.0.0.1:$PORT")
+	})
 	eventually(t, "its end", func() bool {
 		r := c.getOn("doc.localhost:9090", "/", asPage)
 		return strings.Contains(r.body, "exit code 0") && strings.Contains(r.body, "listen on 127.0.0.1:$PORT") && !strings.Contains(r.body, "See its last lines")

@@ -251,7 +251,7 @@ func TestALaterBackendLetsInWhoItsControllerLetsIn(t *testing.T) {
 	}
 	next := route
 	next.Backend, next.Generation, next.Revision = "b2", 2, 0
-	c.push(next)
+	c.told(next)
 	c.onKey = func(a wire.KeyAsk) *wire.KeyAnswer {
 		if a.Visitor == nil || a.Visitor.Backend != "b1" {
 			t.Errorf("visitor %+v", a.Visitor)
@@ -319,7 +319,7 @@ func TestACookieExpiresForNewRequests(t *testing.T) {
 func TestAPublicKeyKnowsWhoEnteredAndLetsEverybodyIn(t *testing.T) {
 	c, route := private(t, echo)
 	route.Access, route.Revision = plane.AccessPublic, 0
-	c.push(route)
+	c.told(route)
 	c.onKey = func(wire.KeyAsk) *wire.KeyAnswer { return &wire.KeyAnswer{Route: &route} }
 	cookie, _ := c.enter(docHost, "", c.token("b1", forUser("alice")))
 	if r := c.getOn(docHost, "/", "Cookie: "+cookie); r.status != 200 || !r.says("X-Verified-Username: alice") {

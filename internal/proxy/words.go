@@ -61,7 +61,7 @@ func progressOf(b *backend) progress {
 		}
 	}
 	if b.gone != nil {
-		g.Status = plane.Terminated
+		g.Status, g.Address = plane.Terminated, ""
 	}
 	g.Message = wordsOf(g.Status)
 	if b.gone != nil && b.last != nil {
