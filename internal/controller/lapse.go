@@ -17,7 +17,11 @@ const (
 
 // endLost records that nothing of b can run any more and frees its key.
 func endLost(tx store.Tx, b store.Backend, why string) error {
-	recorded, err := tx.RecordState(b.ID, lostState(b.State, why), tx.Now())
+	at, err := lostAt(tx, b)
+	if err != nil {
+		return err
+	}
+	recorded, err := tx.RecordState(b.ID, lostState(b.State, why), at)
 	if err != nil || !recorded {
 		return err
 	}
@@ -28,6 +32,27 @@ func endLost(tx store.Tx, b store.Backend, why string) error {
 		Kind: "ended", Actor: "system", Key: b.Key, Backend: b.ID, Generation: b.Generation, Node: b.Drone,
 		Text: fmt.Sprintf("Lost: %s.", why),
 	})
+}
+
+// lostAt is when b can't have run any more: at the end of the last lease that
+// its drone had, if that is past, however much later it is noticed.
+func lostAt(tx store.Tx, b store.Backend) (time.Time, error) {
+	now, term := tx.Now(), b.Policy.Terms().Store
+	d, err := tx.Drone(b.Drone)
+	switch {
+	case isNotFound(err):
+		return now, nil
+	case err != nil || term == 0 || d.RenewedAt.IsZero():
+		return now, err
+	}
+	at := d.RenewedAt.Add(term)
+	switch {
+	case at.After(now):
+		return now, nil
+	case at.Before(b.StateAt):
+		return b.StateAt, nil
+	}
+	return at, nil
 }
 
 func lostState(was plane.State, why string) plane.State {

@@ -46,6 +46,12 @@ func TestKeyHeldUnhealthyUntilTheLapseThenNextGeneration(t *testing.T) {
 	if row.Epochs != (plane.Epochs{2, 1, 1}) {
 		t.Errorf("epochs %v: the lapse must be recorded, of its class alone", row.Epochs)
 	}
+	// Whoever notices late dates the end to the lease's, not to the notice.
+	var old store.Backend
+	p.view(func(tx store.Tx) (err error) { old, err = tx.Backend(first.BackendID); return err })
+	if want := row.RenewedAt.Add(plane.Fast.Terms().Store); !old.StateAt.Equal(want) {
+		t.Errorf("it ended at %v, want %v", old.StateAt, want)
+	}
 }
 
 func (p *plant) view(fn func(store.Tx) error) {

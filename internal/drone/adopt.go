@@ -173,13 +173,23 @@ func (c *crew) adoptOne(ctx context.Context, id plane.BackendID, b journal.Backe
 		if !r.state.Status.Ending() {
 			r.state = plane.State{Status: plane.Waiting}
 		}
-	} else if r.runtime == nil {
+	} else if r.expired = c.expired(b); r.runtime == nil {
 		c.Log.Warn("backend is of a runtime that this drone no longer has; it is ended", "backend", id)
 		c.Table.Shorten(id, c.Clock.Now())
 	} else if r.process = c.attach(ctx, r.runtime, id); r.process == nil && f.runtime != nil {
 		c.Log.Warn("backend was found and then wasn't", "backend", id)
 	}
 	c.roster.add(r)
+}
+
+// expired is the deadline of a backend, if that has passed, or 0. No renewal
+// can move it any more.
+func (c *crew) expired(b journal.Backend) plane.Instant {
+	until := c.keeper.deadline(b.Policy, b.Epoch)
+	if until == 0 || until == plane.Never || c.Clock.Now() < until {
+		return 0
+	}
+	return until
 }
 
 // attach asks until it is answered; nil = gone, or ctx is done.

@@ -282,6 +282,39 @@ func TestLapseEndsWhatItHadGranted(t *testing.T) {
 	}
 }
 
+// A deadline that passed while no agent was there: nothing is taken over, and
+// the end is dated to the deadline, not to the agent's return.
+func TestWhatEndedWithoutAnAgentIsNotTakenOver(t *testing.T) {
+	c := newController(t)
+	d := newDrone(t, c)
+	o := &sights{}
+	d.cfg.Observer = o
+	d.begin()
+	c.awaitLease(d)
+	c.spawn("one", "k")
+	c.await("one", plane.Ready)
+	d.stop()
+	const away = 10 * time.Minute
+	d.clock.jump(away)
+	back := time.Now()
+	d.begin()
+	if end := c.await("one", plane.Terminated); end.Reason != plane.KeyExpired {
+		t.Errorf("ended as %+v", end)
+	}
+	eventually(t, "the end is seen", func() bool { return slices.Contains(o.kinds("one"), MomentEnded) })
+	if got := o.kinds("one"); slices.Contains(got, MomentAdopted) {
+		t.Errorf("told as taken over: %v", got)
+	}
+	c.locked(func() {
+		for _, r := range c.reports {
+			ago := back.Sub(time.UnixMilli(r.AtMS))
+			if r.Backend == "one" && r.State.Status == plane.Terminated && (ago < away-plane.Balanced.Terms().Holder-time.Second || ago > away) {
+				t.Errorf("it ended %v before the agent was back, want about %v", ago, away-plane.Balanced.Terms().Holder)
+			}
+		}
+	})
+}
+
 // When the lease runs out the executioners kill; the agent says why.
 func TestEndAtTheDeadlineIsKeyExpired(t *testing.T) {
 	c, d := begun(t)

@@ -54,6 +54,7 @@ type course struct {
 	portless error // why none were given
 	readyAt  plane.Instant
 	stageAt  plane.Instant // when the time limit of the state began to count
+	expired  plane.Instant // its deadline, if that had passed when this agent began; else 0
 	process  runtime.Process
 	starting bool // a start is under way; its result will come
 	work     context.CancelFunc
@@ -155,7 +156,9 @@ func (r *runner) resume(ctx context.Context) {
 		}
 		r.watch(ctx, r.process)
 		r.follow(ctx, 1)
-		r.show(Moment{Kind: MomentAdopted, State: r.state})
+		if r.expired == 0 { // else its end is what there is to tell
+			r.show(Moment{Kind: MomentAdopted, State: r.state})
+		}
 	case !r.state.Status.Ending():
 		r.take(ctx, note{event: plane.Event{Kind: plane.EventExited}, lost: true})
 		return
@@ -213,6 +216,8 @@ func (r *runner) explain(ctx context.Context, lost bool) {
 	grace := min(r.record.Spec.Grace(), plane.MaxDeadlineGrace)
 	until := r.keeper.deadline(r.record.Policy, r.record.Epoch)
 	switch {
+	case r.expired != 0:
+		reason = plane.KeyExpired
 	case until != 0 && until != plane.Never && r.Clock.Now() >= until.Add(-grace):
 		reason = plane.KeyExpired
 	case lost:
@@ -239,7 +244,7 @@ func (r *runner) apply(ctx context.Context, e plane.Event) bool {
 	}
 	r.stage()
 	r.look()
-	report := journal.Report{Backend: r.id, Generation: r.record.Generation, State: next, AtMS: time.Now().UnixMilli()}
+	report := journal.Report{Backend: r.id, Generation: r.record.Generation, State: next, AtMS: r.entered(next).UnixMilli()}
 	switch next.Status {
 	case plane.Waiting:
 		r.show(Moment{Kind: MomentStarted, State: next})
@@ -260,6 +265,16 @@ func (r *runner) apply(ctx context.Context, e plane.Event) bool {
 	r.log.Debug("backend changed", "status", next.Status, "reason", next.Reason)
 	r.begin(ctx)
 	return true
+}
+
+// entered is when the backend came to a state: one whose deadline passed while
+// no agent was there was ended then, not when we hear of it.
+func (r *runner) entered(s plane.State) time.Time {
+	now := time.Now()
+	if r.expired != 0 && (s.Status.Ending() || s.Status == plane.Terminated) {
+		return now.Add(-r.Clock.Now().Sub(r.expired))
+	}
+	return now
 }
 
 // stage notes when the state began, where a time limit counts from it.
