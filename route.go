@@ -26,6 +26,7 @@ type RouteEnd struct {
 	Message  string `json:"message"`            // a sentence
 	Early    bool   `json:"early,omitempty"`    // it ended before it was ready
 	Output   string `json:"output,omitempty"`   // its last lines; only under plane dev
+	Asked    bool   `json:"asked,omitempty"`    // somebody asked for it, or a limit did: no request brought it about
 	Replaced bool   `json:"replaced,omitempty"` // because its app changed: open pages are to be loaded again
 }
 

@@ -44,6 +44,7 @@ func (c *Controller) routeOf(b store.Backend, revoked map[string]int64) plane.Ro
 func (c *Controller) routeEnd(id plane.BackendID, s plane.State) *plane.RouteEnd {
 	end := &plane.RouteEnd{
 		Message: endSentence(s), Early: failedToStart(s), Replaced: c.replaced.has(id),
+		Asked: s.Reason == plane.External || s.Reason == plane.Swept || s.Reason == plane.KeyExpired,
 	}
 	if s.Reason == plane.StartupTimeout {
 		end.Message += " A program must listen on 127.0.0.1:$PORT."

@@ -228,7 +228,8 @@ func (x *exchange) carry(ctx context.Context, t target) bool {
 			a = unauthorized
 		}
 		if a.status == 410 && t.meaning == meansKey {
-			if !x.heard && tries < 2 && x.forget() {
+			if (!x.heard || x.harmless(b)) && tries < 2 && x.forget() {
+				x.heard = false
 				continue
 			}
 			a = x.endedUnder(b)
@@ -236,6 +237,21 @@ func (x *exchange) carry(ctx context.Context, t target) bool {
 		a.cors, a.page, a.backend = cors, page, b.id
 		return x.say(a)
 	}
+}
+
+// harmless reports whether a request that a backend may have heard can go to the
+// next one: it means the same when it is done twice, and somebody asked for the
+// backend's end, so that the request didn't bring it about.
+func (x *exchange) harmless(b *backend) bool {
+	r := x.req
+	if x.sent || r.length != 0 || !r.idempotent() || r.change != "" {
+		return false
+	}
+	status, _, end := b.state()
+	if end == nil {
+		return status == plane.Terminating // asked, and not ended yet
+	}
+	return end.Asked
 }
 
 // endedUnder is the answer on a key URL for a request whose backend ended before

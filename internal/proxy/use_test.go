@@ -286,10 +286,15 @@ func TestNothingIsDoneTwiceWhenItsBackendEnds(t *testing.T) {
 	}))
 	defer close(hold)
 	quick := newServer(t, echo)
+	asked := &plane.RouteEnd{Message: "Ended because somebody asked.", Asked: true}
 	for i, test := range []struct {
 		method string
+		end    *plane.RouteEnd
 		status int
-	}{{"GET", 503}, {"HEAD", 503}, {"PUT", 503}, {"POST", 503}} {
+	}{
+		{"GET", nil, 503}, {"HEAD", nil, 503}, {"PUT", nil, 503}, {"POST", nil, 503},
+		{"GET", asked, 200}, {"PUT", asked, 200}, {"POST", asked, 503}, {"GET", &plane.RouteEnd{Message: "By itself."}, 503},
+	} {
 		name := fmt.Sprintf("doc%d", i)
 		route := func(id string, g plane.Generation, address string) plane.Route {
 			return plane.Route{
@@ -311,7 +316,7 @@ func TestNothingIsDoneTwiceWhenItsBackendEnds(t *testing.T) {
 		ended := now
 		now = route("b", 2, quick)
 		c.mu.Unlock()
-		ended.Status, ended.Address = plane.Terminated, ""
+		ended.Status, ended.Address, ended.End = plane.Terminated, "", test.end
 		c.push(ended)
 		resp, err := http.ReadResponse(bufio.NewReader(nc), &http.Request{Method: test.method})
 		if err != nil {

@@ -47,7 +47,7 @@ var examples = func() []Message {
 	route := plane.Route{
 		Backend: "b1", Generation: plane.NewGeneration(2, 7), KeyHash: key.Hash(), Cluster: "localhost:9090", Subdomain: "sub",
 		StaticHash: "00ff", Status: plane.Ready, Address: "127.0.0.1:4000", Ports: ports, App: "board", Access: plane.AccessToken, Host: plane.HostLocalhost,
-		End: &plane.RouteEnd{Message: "Ended by itself, exit code 1.", Early: true, Output: "boom", Replaced: true}, Revocation: 3, Revoked: map[string]int64{"eve": 3}, Revision: 99,
+		End: &plane.RouteEnd{Message: "Ended by itself, exit code 1.", Early: true, Output: "boom", Asked: true, Replaced: true}, Revocation: 3, Revoked: map[string]int64{"eve": 3}, Revision: 99,
 	}
 	keys := []TokenKey{{Number: 1, Secret: []byte("an example, not a secret"), ActiveMS: 1700000000000}}
 	failure := &Error{Kind: plane.CrashLoop, Message: "It ends right after its starts.", Status: 503, RetryMS: 4000, Output: "boom"}
