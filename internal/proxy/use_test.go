@@ -292,8 +292,14 @@ func TestNothingIsDoneTwiceWhenItsBackendEnds(t *testing.T) {
 		end    *plane.RouteEnd
 		status int
 	}{
-		{"GET", nil, 503}, {"HEAD", nil, 503}, {"PUT", nil, 503}, {"POST", nil, 503},
-		{"GET", asked, 200}, {"PUT", asked, 200}, {"POST", asked, 503}, {"GET", &plane.RouteEnd{Message: "By itself."}, 503},
+		{"GET", nil, 503},
+		{"HEAD", nil, 503},
+		{"PUT", nil, 503},
+		{"POST", nil, 503},
+		{"GET", asked, 200},
+		{"PUT", asked, 200},
+		{"POST", asked, 503},
+		{"GET", &plane.RouteEnd{Message: "By itself."}, 503},
 	} {
 		name := fmt.Sprintf("doc%d", i)
 		route := func(id string, g plane.Generation, address string) plane.Route {
