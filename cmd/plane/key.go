@@ -91,25 +91,28 @@ func (t *target) check(cmd *cobra.Command, given []string) error {
 	return nil
 }
 
+// running is the backend that was named, or what runs for the KEY; "" if nothing does.
+func (t *target) running(ctx context.Context, c *client.Client, cmd *cobra.Command, given []string) (client.Explanation, plane.BackendID, error) {
+	why, id, err := t.find(ctx, c, cmd, given)
+	if err == nil && id == "" && why.Now != nil {
+		id = why.Now.Backend.BackendID
+	}
+	return why, id, err
+}
+
 // live is the running backend of the target; latest, if nothing runs, the one before.
 func (t *target) live(ctx context.Context, c *client.Client, cmd *cobra.Command, given []string) (plane.BackendID, error) {
-	why, id, err := t.find(ctx, c, cmd, given)
-	switch {
-	case err != nil || id != "":
+	why, id, err := t.running(ctx, c, cmd, given)
+	if err != nil || id != "" {
 		return id, err
-	case why.Now != nil:
-		return why.Now.Backend.BackendID, nil
 	}
 	return "", plane.NewError(plane.NotFound, fmt.Sprintf("Nothing runs for key %q.", why.Key))
 }
 
 func (t *target) latest(ctx context.Context, c *client.Client, cmd *cobra.Command, given []string) (plane.BackendID, error) {
-	why, id, err := t.find(ctx, c, cmd, given)
-	switch {
-	case err != nil || id != "":
+	why, id, err := t.running(ctx, c, cmd, given)
+	if err != nil || id != "" {
 		return id, err
-	case why.Now != nil:
-		return why.Now.Backend.BackendID, nil
 	}
 	return why.History[0].Backend, nil
 }

@@ -28,13 +28,18 @@ func appOf(r *http.Request) (string, error) {
 	return name, nil
 }
 
+// appAndBody reads what a request says of the app that its path names.
+func appAndBody(w http.ResponseWriter, r *http.Request) (name string, v value, err error) {
+	if name, err = appOf(r); err != nil {
+		return "", value{}, err
+	}
+	v, err = body(w, r)
+	return name, v, err
+}
+
 // apply gives an app a template.
 func (a *API) apply(w http.ResponseWriter, r *http.Request, who controller.Actor) error {
-	name, err := appOf(r)
-	if err != nil {
-		return err
-	}
-	v, err := body(w, r)
+	name, v, err := appAndBody(w, r)
 	if err != nil {
 		return err
 	}
@@ -108,11 +113,7 @@ func (a *API) app(w http.ResponseWriter, r *http.Request, who controller.Actor) 
 
 // setRelease makes new backends of an app take another release.
 func (a *API) setRelease(w http.ResponseWriter, r *http.Request, who controller.Actor) error {
-	name, err := appOf(r)
-	if err != nil {
-		return err
-	}
-	v, err := body(w, r)
+	name, v, err := appAndBody(w, r)
 	if err != nil {
 		return err
 	}
