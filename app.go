@@ -32,11 +32,22 @@ func CheckAppName(name string) *Error {
 // PUT /ctrl/apps/NAME. What it leaves out is the default.
 type Template struct {
 	Command []string          `json:"command,omitempty"` // "{port}" stands for the port, "{port:NAME}" for a further one
-	Image   string            `json:"image,omitempty"`   // instead of a command
-	Dir     string            `json:"dir,omitempty"`     // of a command: absolute; "" = the drone's choice
+	Image   string            `json:"image,omitempty"`   // then a command takes the place of its entrypoint and command
+	Runtime string            `json:"runtime,omitempty"` // "" = the drone's choice; process, docker or oci
+	Dir     string            `json:"dir,omitempty"`     // absolute; "" = the drone's choice, or the image's
 	Listen  string            `json:"listen,omitempty"`  // of a command: "" or "inherit"
 	Env     map[string]string `json:"env,omitempty"`
 	Limits  ResourceLimits    `json:"resource_limits,omitzero"`
+
+	// Of an image; see Executable.
+	PullPolicy  string          `json:"pull_policy,omitempty"`
+	Credentials *Credentials    `json:"credentials,omitempty"`
+	Mount       json.RawMessage `json:"mount,omitempty"`
+	NetworkName *string         `json:"network_name,omitempty"`
+	User        string          `json:"user,omitempty"`
+	Port        int             `json:"port,omitempty"`
+	ReadOnly    bool            `json:"read_only,omitempty"`
+	GPUs        string          `json:"gpus,omitempty"`
 
 	MaxIdle       *int32         `json:"max_idle_seconds,omitempty"`       // seconds; nil = never stopped for idleness
 	LifetimeLimit *int32         `json:"lifetime_limit_seconds,omitempty"` // seconds; nil = no limit
@@ -49,7 +60,7 @@ type Template struct {
 	Ports         map[string]int `json:"ports,omitempty"` // name → port inside an image; a command is told its own in PORT_NAME
 	Idle          []Use          `json:"idle,omitempty"`  // what counts as use; nil = all
 	Pool          string         `json:"pool,omitempty"`
-	Egress        string         `json:"egress,omitempty"` // of an image: none (default) or public
+	Egress        string         `json:"egress,omitempty"` // of an image; see ParseEgress
 }
 
 // Data says what directory a backend has for what it keeps.
@@ -135,9 +146,6 @@ func shapeOf(e *json.UnmarshalTypeError) string {
 
 // Check reports the first field that is wrong.
 func (t Template) Check() *Error {
-	if len(t.Command) > 0 && t.Image != "" {
-		return Invalid("image", "The app has both a command and an image; give one of them.")
-	}
 	if bad := t.Spec().Check(); bad != nil {
 		bad.Field = bareField(bad.Field)
 		bad.Message = bareField(bad.Message)
@@ -161,7 +169,11 @@ func bareField(s string) string {
 
 // Spec is what a backend of the app is started with.
 func (t Template) Spec() Spec {
-	x := Executable{Command: t.Command, Dir: t.Dir, Listen: t.Listen, Image: t.Image, Env: t.Env, Limits: t.Limits}
+	x := Executable{
+		Command: t.Command, Dir: t.Dir, Listen: t.Listen, Env: t.Env, Limits: t.Limits, RuntimeName: t.Runtime,
+		Image: t.Image, PullPolicy: t.PullPolicy, Credentials: t.Credentials, Mount: t.Mount, NetworkName: t.NetworkName,
+		User: t.User, Port: t.Port, ReadOnly: t.ReadOnly, GPUs: t.GPUs,
+	}
 	raw, err := json.Marshal(x)
 	if err != nil {
 		panic("plane: an executable that is no JSON: " + err.Error()) // it has only texts and numbers
@@ -208,10 +220,8 @@ func (s Spec) checkApp() *Error {
 			return bad("idle", fmt.Sprintf("has %q; use requests and holds", u))
 		}
 	}
-	switch s.Egress {
-	case "", "none", "public":
-	default:
-		return bad("egress", fmt.Sprintf("is %q; use none or public", s.Egress))
+	if _, err := ParseEgress(s.Egress); err != nil {
+		return bad("egress", err.Error())
 	}
 	return nil
 }

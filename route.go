@@ -15,10 +15,18 @@ type Route struct {
 	App        string            `json:"app,omitempty"`
 	Access     Access            `json:"access,omitempty"` // of its key URL; "" = public
 	Host       HostMode          `json:"host,omitempty"`
+	Pull       *Pull             `json:"pull,omitempty"`    // while it prepares, if the drone has told
 	End        *RouteEnd         `json:"end,omitempty"`     // of one that terminated
 	Revocation int64             `json:"revocation"`        // current number; tokens carry the one of their connect
 	Revoked    map[string]int64  `json:"revoked,omitempty"` // user → tokens of that user below this number are refused
 	Revision   int64             `json:"revision"`          // of the store; a lower one never replaces a higher one
+}
+
+// Pull is how far the preparation of a backend has come.
+type Pull struct {
+	Text  string `json:"text"`                  // what is done, e.g. "pulling"
+	Done  int64  `json:"done_bytes"`            // bytes
+	Total int64  `json:"total_bytes,omitempty"` // 0 = not known yet
 }
 
 // RouteEnd is what a waiting page shows of a backend that has ended.

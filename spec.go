@@ -114,13 +114,45 @@ type Executable struct {
 	Env     map[string]string `json:"env,omitempty"`
 	Limits  ResourceLimits    `json:"resource_limits,omitzero"`
 
-	// For an image.
+	// Which runtime of the drone runs it: "" = the drone's choice, RuntimeProcess
+	// for a command, RuntimeDocker or RuntimeOCI for an image.
+	RuntimeName string `json:"runtime,omitempty"`
+
+	// For an image. Command, if there is one, takes the place of its entrypoint
+	// and command; Dir that of its working directory.
 	Image       string          `json:"image,omitempty"`
-	PullPolicy  string          `json:"pull_policy,omitempty"` // IfNotPresent (default), Always, Never
-	Credentials json.RawMessage `json:"credentials,omitempty"`
-	Mount       json.RawMessage `json:"mount,omitempty"`
+	PullPolicy  string          `json:"pull_policy,omitempty"` // PullIfNotPresent (default), PullAlways, PullNever
+	Credentials *Credentials    `json:"credentials,omitempty"` // for its registry
+	Mount       json.RawMessage `json:"mount,omitempty"`       // see ParseMount
 	NetworkName *string         `json:"network_name,omitempty"`
+	User        string          `json:"user,omitempty"`      // "" = the image's; UID, NAME, UID:GID or NAME:GROUP
+	Port        int             `json:"port,omitempty"`      // that it listens on; 0 = DefaultImagePort
+	ReadOnly    bool            `json:"read_only,omitempty"` // its root file system can't be written
+	GPUs        string          `json:"gpus,omitempty"`      // "" = none, "all" or a number
 }
+
+// The runtimes that an executable may ask for.
+const (
+	RuntimeProcess = "process"
+	RuntimeDocker  = "docker"
+	RuntimeOCI     = "oci"
+)
+
+// The kinds of executable.
+const (
+	KindProcess = "process"
+	KindImage   = "image"
+)
+
+// The pull policies. "" is PullIfNotPresent.
+const (
+	PullIfNotPresent = "IfNotPresent"
+	PullAlways       = "Always"
+	PullNever        = "Never"
+)
+
+// DefaultImagePort is the port that an image listens on unless it says otherwise.
+const DefaultImagePort = 8080
 
 // ListenInherit is Executable.Listen for a program that takes its listening
 // socket from its parent.
@@ -161,8 +193,6 @@ func ParseExecutable(raw json.RawMessage) (Executable, *Error) {
 	}
 	isCommand, isImage := len(x.Command) > 0, x.Image != ""
 	switch {
-	case isCommand && isImage:
-		return x, Invalid(at, at+" has both command and image; give one of them.")
 	case !isCommand && !isImage:
 		return x, Invalid(at, at+" has neither a command nor an image; give one of them.")
 	case isCommand && x.Command[0] == "":
@@ -182,10 +212,8 @@ func ParseExecutable(raw json.RawMessage) (Executable, *Error) {
 			return bad("env", fmt.Sprintf("has a name or value that no environment can hold: %q", k))
 		}
 	}
-	switch x.PullPolicy {
-	case "", "IfNotPresent", "Always", "Never":
-	default:
-		return bad("pull_policy", "must be IfNotPresent, Always or Never")
+	if field, why := x.checkImage(); field != "" {
+		return bad(field, why)
 	}
 	l := x.Limits
 	for _, n := range []struct {
@@ -208,11 +236,21 @@ func ParseExecutable(raw json.RawMessage) (Executable, *Error) {
 	return x, nil
 }
 
-// Runtime is the word for what can run x: "process" for commands, "image" for
-// images of whatever runtime.
-func (x Executable) Runtime() string {
+// Kind is KindImage or KindProcess.
+func (x Executable) Kind() string {
 	if x.Image != "" {
-		return "image"
+		return KindImage
 	}
-	return "process"
+	return KindProcess
+}
+
+// Runs reports whether a runtime of that name can run x.
+func (x Executable) Runs(runtime string) bool {
+	if x.RuntimeName != "" {
+		return runtime == x.RuntimeName
+	}
+	if x.Image == "" {
+		return runtime == RuntimeProcess
+	}
+	return runtime == RuntimeDocker || runtime == RuntimeOCI
 }

@@ -82,6 +82,7 @@ type State struct {
 	Status      Status            `json:"status"`
 	Address     string            `json:"address,omitempty"`     // host:port, of waiting and ready
 	Ports       map[string]string `json:"ports,omitempty"`       // addresses of further ports by name, of waiting and ready
+	Digest      string            `json:"digest,omitempty"`      // of its image, from starting on: "sha256:…", of the manifest that runs here
 	LastStatus  Status            `json:"last_status,omitempty"` // of the three ends: the last status before
 	Termination StopKind          `json:"termination,omitempty"`
 	Reason      Reason            `json:"reason,omitempty"`
@@ -113,6 +114,7 @@ var EventKinds = []EventKind{EventAccepted, EventPrepared, EventStarted, EventRe
 // Event is something that happened to a backend.
 type Event struct {
 	Kind    EventKind
+	Digest  string            // of prepared: that of its image
 	Address string            // of started
 	Ports   map[string]string // of started: addresses of further ports
 	Stop    StopKind          // of stop
@@ -130,15 +132,15 @@ func (s State) Next(e Event) (State, bool) {
 		}
 	case EventPrepared:
 		if s.Status == Loading {
-			return State{Status: Starting}, true
+			return State{Status: Starting, Digest: e.Digest}, true
 		}
 	case EventStarted:
 		if s.Status == Starting {
-			return State{Status: Waiting, Address: e.Address, Ports: e.Ports}, true
+			return State{Status: Waiting, Digest: s.Digest, Address: e.Address, Ports: e.Ports}, true
 		}
 	case EventReady:
 		if s.Status == Waiting {
-			return State{Status: Ready, Address: s.Address, Ports: s.Ports}, true
+			return State{Status: Ready, Digest: s.Digest, Address: s.Address, Ports: s.Ports}, true
 		}
 	case EventStop:
 		return s.stop(e.Stop, e.Reason)
@@ -158,7 +160,7 @@ func (s State) Next(e Event) (State, bool) {
 }
 
 func (s State) stop(kind StopKind, reason Reason) (State, bool) {
-	next := State{Status: Terminating, LastStatus: s.Status, Termination: Soft, Reason: reason}
+	next := State{Status: Terminating, Digest: s.Digest, LastStatus: s.Status, Termination: Soft, Reason: reason}
 	if kind == Hard {
 		next.Status, next.Termination = HardTerminating, Hard
 	}
@@ -172,7 +174,7 @@ func (s State) stop(kind StopKind, reason Reason) (State, bool) {
 }
 
 func (s State) ended(exit Exit) State {
-	next := State{Status: Terminated, LastStatus: s.Status, Exit: &exit}
+	next := State{Status: Terminated, Digest: s.Digest, LastStatus: s.Status, Exit: &exit}
 	if s.Status.Ending() {
 		next.LastStatus, next.Termination, next.Reason = s.LastStatus, s.Termination, s.Reason
 	}

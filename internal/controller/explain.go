@@ -98,7 +98,7 @@ func (c *Controller) hindrance(e Explanation, crash store.Crash, past []store.Ba
 	if bad != nil {
 		return ""
 	}
-	n := need{policy: last.Policy, runtime: x.Runtime()}
+	n := need{policy: last.Policy, runtime: x.Kind()}
 	if bad := dataPlace(e.Key, e.Data.Drone, last.Cluster, c.drones.session(e.Data.Drone), n); bad != nil {
 		return bad.Message
 	}

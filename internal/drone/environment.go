@@ -33,7 +33,7 @@ func environment(base []string, x plane.Executable, id plane.BackendID, b journa
 		"SESSION_BACKEND_NAMESPACE="+b.Key.Namespace,
 		"SESSION_BACKEND_FENCING_TOKEN="+strconv.FormatInt(int64(b.Generation), 10),
 	)
-	if x.Runtime() == "process" {
+	if x.Kind() == plane.KindProcess {
 		env = append(env, "HOST=127.0.0.1")
 	}
 	if b.Static != "" {

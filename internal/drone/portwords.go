@@ -46,7 +46,7 @@ func command(x plane.Executable, p portSet, dir string) plane.Executable {
 		})
 	}
 	x.Command = words
-	if x.Dir == "" && x.Runtime() == "process" {
+	if x.Dir == "" && x.Kind() == plane.KindProcess {
 		x.Dir = dir
 	}
 	return x

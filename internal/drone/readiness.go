@@ -48,7 +48,7 @@ func strangerPause(n int) time.Duration {
 func (r *runner) probe(ctx context.Context) {
 	address, p := r.state.Address, r.process
 	answers := connects
-	if r.exec.Listen == plane.ListenInherit || r.exec.Runtime() == "image" {
+	if r.exec.Listen == plane.ListenInherit || r.exec.Kind() == plane.KindImage {
 		// Someone else made the socket: that it takes connections says nothing.
 		answers = answersHTTP
 	}

@@ -82,12 +82,12 @@ func newRunner(s *shared, id plane.BackendID, b journal.Backend, p journal.Progr
 	if err != nil {
 		r.refused = err.Message
 	}
-	r.runtime = s.Runtimes[x.Runtime()]
+	r.runtime = s.Runtimes[x.Kind()]
 	switch {
 	case r.refused != "":
 	case r.runtime == nil:
-		r.refused = "This drone has no runtime for " + x.Runtime() + " executables."
-	case x.Runtime() == "process" && b.App == "" && !s.Commands:
+		r.refused = "This drone has no runtime for " + x.Kind() + " executables."
+	case x.Kind() == plane.KindProcess && b.App == "" && !s.Commands:
 		r.refused = "This drone runs only the commands of apps; start it with --allow-commands to run those of callers."
 	}
 	if bad := checkPorts(x, b.Spec.Ports); bad != nil && r.refused == "" {

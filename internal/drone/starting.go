@@ -18,13 +18,13 @@ func (r *runner) prepare(ctx context.Context) {
 	}
 	unit := r.unit("")
 	r.helpers.Go(func() {
-		err := r.runtime.Prepare(ctx, unit)
+		prepared, err := r.runtime.Prepare(ctx, unit, func(runtime.Progress) {})
 		if err == nil && ctx.Err() == nil {
 			err = r.makeData()
 		}
 		switch {
 		case err == nil:
-			r.tell(plane.Event{Kind: plane.EventPrepared})
+			r.tell(plane.Event{Kind: plane.EventPrepared, Digest: prepared.Digest})
 		case ctx.Err() == nil:
 			r.fail(err)
 		}

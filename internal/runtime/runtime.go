@@ -32,6 +32,32 @@ type Unit struct {
 	Executable plane.Executable
 	Env        []string // complete, NAME=value, the last of a name counts
 	Port       int      // that it must listen on
+
+	// For images, which have their own view of files and network.
+	Ports   map[string]int // further ports by name, inside
+	Doors   string         // directory of the drone with its socket, shown inside at DoorsDir; it is there before Start
+	Data    string         // directory of the drone with its data, shown inside at DataDir; "" = none
+	DataNew bool           // Data has just been made: it is to belong to whatever user the image runs as
+	Egress  plane.Egress   // what the app asks; the runtime's operator may allow less
+}
+
+// Where an image finds what Plane gives it, and what its environment says.
+const (
+	DoorsDir = "/run/plane"
+	Socket   = DoorsDir + "/socket" // SESSION_BACKEND_SOCKET; so named in Unit.Doors too
+	DataDir  = "/plane-data"        // SESSION_BACKEND_DATA_DIR, and the mount of an executable
+)
+
+// Progress is how far a pull has come.
+type Progress struct {
+	Text  string // what is done, e.g. "pulling" or "unpacking"
+	Done  int64  // bytes
+	Total int64  // bytes; 0 = not known yet
+}
+
+// Prepared is what Prepare found.
+type Prepared struct {
+	Digest string // of the image: "sha256:…"; "" for commands
 }
 
 // Found is a backend that a runtime runs or ran, whoever started it.
@@ -44,8 +70,10 @@ type Found struct {
 
 // Runtime runs backends of one kind.
 type Runtime interface {
-	// Prepare fetches what Start needs. It may take long; the end of ctx aborts it.
-	Prepare(ctx context.Context, u Unit) error
+	// Prepare fetches what Start needs. It may take long; the end of ctx aborts
+	// it. tell hears of progress, from one goroutine at a time and not after
+	// Prepare has returned. Errors are sentences for people.
+	Prepare(ctx context.Context, u Unit, tell func(Progress)) (Prepared, error)
 	// Start runs u and is idempotent on its backend id: if it runs already,
 	// that process is returned; if it ran and ended, one whose Wait returns.
 	// Errors that a person can mend say how. ErrDead if the deadline has passed.
@@ -58,8 +86,10 @@ type Runtime interface {
 
 // Process is one running backend. Its methods may be called at once and twice.
 type Process interface {
-	Address() string // host:port that the drone and, on one machine, proxies dial
-	Pid() int        // 0 if it isn't a process of this machine
+	// Address is host:port, or a plane.GateAddress, that the drone and, on one
+	// machine, proxies dial.
+	Address() string
+	Pid() int // 0 if it isn't a process of this machine
 	// Stop sends SIGTERM (Soft) or makes it absent (Hard), descendants
 	// included. It doesn't wait for the end. ErrGone is no failure.
 	Stop(ctx context.Context, kind plane.StopKind) error
@@ -74,11 +104,37 @@ type Meter interface {
 	Usage(ctx context.Context) (Usage, error)
 }
 
-// Usage is what a backend has used and uses.
+// Usage is what a backend has used and uses. What the runtime can't tell is 0.
 type Usage struct {
-	CPU    time.Duration
-	Memory int64 // bytes
+	CPU      time.Duration
+	Memory   int64 // bytes that can't be given up: usage less inactive page cache, as Plane 0.5 counts
+	Cache    int64 // bytes of inactive page cache
+	Pids     int64 // processes and threads
+	Received int64 // bytes that came into its network namespace, loopback not counted twice
+	Sent     int64 // bytes that left it
+	Disk     int64 // bytes written to its own layer, without its data directory
 }
+
+// Execer is a power of processes: another command beside the backend's own, in
+// the same place and with the same environment and limits.
+type Execer interface {
+	// Exec runs c until it ends or ctx does, which kills it. Its exit code is
+	// -1 where a signal ended it and nothing tells 128 + signal.
+	Exec(ctx context.Context, c Command) (exit int, err error)
+}
+
+// Command is what Execer runs.
+type Command struct {
+	Argv           []string
+	TTY            bool
+	Rows, Cols     uint16      // of the terminal at first
+	Resize         <-chan Size // nil = never
+	Stdin          io.Reader   // nil = nothing
+	Stdout, Stderr io.Writer   // with TTY all goes to Stdout
+}
+
+// Size is that of a terminal.
+type Size struct{ Rows, Cols uint16 }
 
 // Logger is a power of runtimes: kept output.
 type Logger interface {

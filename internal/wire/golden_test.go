@@ -45,6 +45,7 @@ var examples = func() []Message {
 	ports := map[string]string{"metrics": "127.0.0.1:4001"}
 	ready := plane.State{Status: plane.Ready, Address: "127.0.0.1:4000", Ports: ports}
 	route := plane.Route{
+		Pull:    &plane.Pull{Text: "pulling", Done: 10, Total: 100},
 		Backend: "b1", Generation: plane.NewGeneration(2, 7), KeyHash: key.Hash(), Cluster: "localhost:9090", Subdomain: "sub",
 		StaticHash: "00ff", Status: plane.Ready, Address: "127.0.0.1:4000", Ports: ports, App: "board", Access: plane.AccessToken, Host: plane.HostLocalhost,
 		End: &plane.RouteEnd{Message: "Ended by itself, exit code 1.", Early: true, Output: "boom", Asked: true, Replaced: true}, Revocation: 3, Revoked: map[string]int64{"eve": 3}, Revision: 99,
@@ -76,7 +77,10 @@ var examples = func() []Message {
 		Drain{On: true},
 		IdleAsk{ID: 5, Backend: "b1"},
 		IdleAnswer{ID: 5, Backend: "b1", Yes: true, Why: "hold export"},
-		Telemetry{Backends: []Usage{{Backend: "b1", CPUMS: 12, Memory: 4096, Holds: []Hold{{Name: "export", Reason: "asked to", SecondsTo: 59}}, Data: 1 << 20, Warning: "listens on all interfaces"}}},
+		Telemetry{Backends: []Usage{{Backend: "b1", CPUMS: 12, Memory: 4096, Holds: []Hold{{Name: "export", Reason: "asked to", SecondsTo: 59}}, Data: 1 << 20, Warning: "listens on all interfaces", Cache: 512, Pids: 3, In: 100, Out: 200, Disk: 4096}}, Host: &Host{CPUs: 2, CPUPercent: 12.5, Memory: 1 << 30, MemoryUsed: 1 << 29, Disk: 1 << 40, DiskUsed: 1 << 39, ImagesBytes: 1 << 20}},
+		Progress{Backend: "b1", Text: "pulling", Done: 10, Total: 100},
+		ExecAsk{ID: 11, Backend: "b1", Argv: []string{"sh"}, TTY: true, Rows: 24, Cols: 80, Actor: "operator"},
+		ExecPart{ID: 11, Data: []byte("ls\n"), Stderr: true, EOF: true, Taken: 3, Rows: 30, Cols: 90, Kill: true, Exit: ptr(1), Error: "gone"},
 		LogsAsk{ID: 6, Backend: "b1", Tail: 100, Follow: true},
 		LogsStop{ID: 6},
 		LogsPart{ID: 6, Data: []byte("a line\n"), EOF: true, Error: "gone"},

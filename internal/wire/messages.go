@@ -188,6 +188,11 @@ type Usage struct {
 	CPUMS   int64           `json:"cpu_ms"`
 	Memory  int64           `json:"memory_bytes"`
 	Holds   []Hold          `json:"holds,omitempty"`
+	Cache   int64           `json:"cache_bytes,omitempty"`
+	Pids    int64           `json:"pids,omitempty"`
+	In      int64           `json:"received_bytes,omitempty"`
+	Out     int64           `json:"sent_bytes,omitempty"`
+	Disk    int64           `json:"disk_bytes,omitempty"` // of its own layer
 	Data    int64           `json:"data_bytes,omitempty"` // of its data directory
 	Warning string          `json:"warning,omitempty"`    // e.g. listens on all interfaces
 }
@@ -202,7 +207,59 @@ type Hold struct {
 // Telemetry reports usage. It may be dropped.
 type Telemetry struct {
 	Backends []Usage `json:"backends"`
+	Host     *Host   `json:"host,omitempty"`
 }
+
+// Host is what the drone's machine has and uses.
+type Host struct {
+	CPUs        int     `json:"cpus"`
+	CPUPercent  float64 `json:"cpu_percent"` // of all CPUs, since the last report
+	Memory      int64   `json:"memory_bytes"`
+	MemoryUsed  int64   `json:"memory_used_bytes"` // total less what is available
+	Disk        int64   `json:"disk_bytes"`        // of the file system of the data directory
+	DiskUsed    int64   `json:"disk_used_bytes"`
+	ImagesBytes int64   `json:"images_bytes,omitempty"` // of the drone's own image store
+}
+
+// Progress tells how far the preparation of a backend has come. It may be
+// dropped; a later one replaces it.
+type Progress struct {
+	Backend plane.BackendID `json:"backend"`
+	Text    string          `json:"text"`
+	Done    int64           `json:"done_bytes"`
+	Total   int64           `json:"total_bytes,omitempty"` // 0 = not known yet
+}
+
+// ExecAsk asks a drone to run a command in a backend. What happens then is told
+// by ExecPart both ways, all with that ID, which the controller chooses.
+type ExecAsk struct {
+	ID      int64           `json:"id"`
+	Backend plane.BackendID `json:"backend"`
+	Argv    []string        `json:"argv"`
+	TTY     bool            `json:"tty,omitempty"`
+	Rows    uint16          `json:"rows,omitempty"`
+	Cols    uint16          `json:"cols,omitempty"`
+	Actor   string          `json:"actor"`
+}
+
+// ExecPart is a piece of a command's input (to the drone) or output (from it).
+// Each side may have at most ExecWindow bytes under way that the other hasn't
+// acknowledged by Taken.
+type ExecPart struct {
+	ID     int64  `json:"id"`
+	Data   []byte `json:"data,omitempty"`
+	Stderr bool   `json:"stderr,omitempty"` // of output without TTY
+	EOF    bool   `json:"eof,omitempty"`    // no more input
+	Taken  int64  `json:"taken,omitempty"`  // bytes that the receiver has passed on since the last
+	Rows   uint16 `json:"rows,omitempty"`   // the terminal's new size
+	Cols   uint16 `json:"cols,omitempty"`
+	Kill   bool   `json:"kill,omitempty"`  // to the drone: the asker is gone
+	Exit   *int   `json:"exit,omitempty"`  // from the drone, the last part
+	Error  string `json:"error,omitempty"` // from the drone, the last part
+}
+
+// ExecWindow is how many bytes of one direction may be under way.
+const ExecWindow = 256 << 10
 
 // LogsAsk asks for the last Tail bytes of a backend's output, and for what
 // follows if Follow.
@@ -416,6 +473,9 @@ func (Spawn) kind() string        { return "spawn" }
 func (Terminate) kind() string    { return "terminate" }
 func (Acted) kind() string        { return "acted" }
 func (Statuses) kind() string     { return "statuses" }
+func (Progress) kind() string     { return "progress" }
+func (ExecAsk) kind() string      { return "exec_ask" }
+func (ExecPart) kind() string     { return "exec_part" }
 func (StatusDone) kind() string   { return "status_done" }
 func (Drain) kind() string        { return "drain" }
 func (IdleAsk) kind() string      { return "idle_ask" }
@@ -470,6 +530,9 @@ func init() {
 	register[IdleAnswer]()
 	register[Telemetry]()
 	register[LogsAsk]()
+	register[Progress]()
+	register[ExecAsk]()
+	register[ExecPart]()
 	register[LogsStop]()
 	register[LogsPart]()
 	register[ProxyHello]()

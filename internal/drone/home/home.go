@@ -123,6 +123,17 @@ func (h Home) BackendSocket(id plane.BackendID) string {
 	return filepath.Join(h.Run, "b", string(id)+".sock")
 }
 
+// GateSocket is where whoever stands on this machine is handed connections to
+// backends that listen in a network namespace of their own.
+func (h Home) GateSocket() string { return filepath.Join(h.Run, "gate.sock") }
+
+// Images is the store of images and their unpacked layers.
+func (h Home) Images() string { return filepath.Join(h.Dir, "images") }
+
+// Bundles has one directory per backend or sandbox of the oci runtime: its
+// spec, its root and what it wrote.
+func (h Home) Bundles() string { return filepath.Join(h.Dir, "bundles") }
+
 // Journal is the agent's memory of what it took and what it said.
 func (h Home) Journal() string { return filepath.Join(h.Dir, "journal") }
 

@@ -109,6 +109,33 @@ type Order struct {
 	Executable plane.Executable `json:"executable"`
 	Env        []string         `json:"env"`
 	Port       int              `json:"port"`
+
+	// Launch, where Executable.Command isn't what runs: something else makes
+	// the first process of the backend.
+	Launch *Launch `json:"launch,omitempty"`
+	// Sandbox is the id of a prepared one that the backend takes over, in place
+	// of Launch; Payload is what its init waits for.
+	Sandbox string `json:"sandbox,omitempty"`
+	Payload []byte `json:"payload,omitempty"`
+}
+
+// Launch makes the first process of a backend: Argv is run to its end in the
+// backend's cgroup, under its limits, with the backend's output as its own;
+// the process whose number it has left in PidFile is the first one, and a child
+// of the warden once Argv has ended. What runs in its pid namespace ends with it.
+type Launch struct {
+	Argv    []string `json:"argv"`
+	Env     []string `json:"env"`
+	Dir     string   `json:"dir"`
+	PidFile string   `json:"pid_file"` // absolute
+}
+
+// Sandbox is a prepared one: launched, and waiting for its payload on
+// descriptor 3. It ends by itself when warden or agent end.
+type Sandbox struct {
+	ID     string               `json:"id"` // "sb-" and 14 letters
+	Launch Launch               `json:"launch"`
+	Limits plane.ResourceLimits `json:"limits"`
 }
 
 // Running is a backend that runs, or ended and isn't forgotten.

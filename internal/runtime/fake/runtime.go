@@ -43,11 +43,11 @@ type Runtime struct {
 }
 
 // Prepare has nothing to fetch.
-func (r *Runtime) Prepare(ctx context.Context, u runtime.Unit) error {
+func (r *Runtime) Prepare(ctx context.Context, u runtime.Unit, _ func(runtime.Progress)) (runtime.Prepared, error) {
 	if r.OnPrepare != nil {
-		return r.OnPrepare(ctx, u)
+		return runtime.Prepared{}, r.OnPrepare(ctx, u)
 	}
-	return nil
+	return runtime.Prepared{}, nil
 }
 
 // Start begins to listen on the unit's port.

@@ -143,11 +143,11 @@ func translate(err error) error {
 }
 
 // Prepare reports a command that can't be found or executed.
-func (r *Runtime) Prepare(_ context.Context, u runtime.Unit) error {
+func (r *Runtime) Prepare(_ context.Context, u runtime.Unit, _ func(runtime.Progress)) (runtime.Prepared, error) {
 	if len(u.Executable.Command) == 0 {
-		return errors.New("the process runtime runs commands only; this backend has none")
+		return runtime.Prepared{}, errors.New("the process runtime runs commands only; this backend has none")
 	}
-	return means.Check(u.Executable, u.Env)
+	return runtime.Prepared{}, means.Check(u.Executable, u.Env)
 }
 
 // Start runs u. See runtime.Runtime.

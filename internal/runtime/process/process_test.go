@@ -236,7 +236,7 @@ func TestStartErrorSaysHowToMendIt(t *testing.T) {
 	g := newRig(t)
 	u := g.unit("", time.Minute)
 	u.Executable.Command = []string{"no-such-command"}
-	for _, err := range []error{g.r.Prepare(g.ctx(), u), second(g.r.Start(g.ctx(), u))} {
+	for _, err := range []error{prepare(g, u), second(g.r.Start(g.ctx(), u))} {
 		if err == nil || !strings.Contains(err.Error(), "install it") {
 			t.Errorf("got %v", err)
 		}
@@ -285,4 +285,9 @@ func TestPartsLeaveWhenNobodyNeedsThem(t *testing.T) {
 	if err != nil || len(found) != 2 {
 		t.Errorf("what ended before isn't remembered: %+v %v", found, err)
 	}
+}
+
+func prepare(g *rig, u runtime.Unit) error {
+	_, err := g.r.Prepare(g.ctx(), u, func(runtime.Progress) {})
+	return err
 }

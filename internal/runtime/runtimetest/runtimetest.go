@@ -75,7 +75,7 @@ func (b *bed) unit(x plane.Executable) runtime.Unit {
 
 func (b *bed) start(u runtime.Unit) runtime.Process {
 	b.t.Helper()
-	if err := b.Runtime.Prepare(b.ctx(), u); err != nil {
+	if _, err := b.Runtime.Prepare(b.ctx(), u, func(runtime.Progress) {}); err != nil {
 		b.t.Fatal(err)
 	}
 	p, err := b.Runtime.Start(b.ctx(), u)
