@@ -123,6 +123,10 @@ func (h Home) BackendSocket(id plane.BackendID) string {
 	return filepath.Join(h.Run, "b", string(id)+".sock")
 }
 
+// DoorDir has the socket of a backend that sees it as runtime.DoorsDir. It
+// is there as long as the backend's start is wanted.
+func (h Home) DoorDir(id plane.BackendID) string { return filepath.Join(h.Run, "b", string(id)) }
+
 // GateSocket is where whoever stands on this machine is handed connections to
 // backends that listen in a network namespace of their own.
 func (h Home) GateSocket() string { return filepath.Join(h.Run, "gate.sock") }

@@ -20,9 +20,13 @@ type Program struct {
 	Env        []string // the last entry of a name counts
 	Output     *os.File // its standard output and error
 	Listener   *os.File // its descriptor 3, or nil
-	Cgroup     bool
-	Trouble    string // file for a sentence that says why it could not be executed, where that shows after Start
+	Group      Group
+	Control    *os.File // its descriptor 3, or nil, instead of Listener
+	Trouble    string   // file for a sentence that says why it could not be executed, where that shows after Start
 }
+
+// Identity is that of p before it runs.
+func (p Program) Identity() Identity { return Identity{Backend: p.Backend, Group: p.Group} }
 
 // Started is a program that runs.
 type Started struct {
@@ -34,7 +38,7 @@ type Started struct {
 // Start runs p in a session of its own. It returns once the program has been
 // executed. Its errors are sentences that say what to do.
 func (m *Means) Start(p Program) (Started, error) {
-	env := tidy(append(p.Env[:len(p.Env):len(p.Env)], m.markEnv(p.Backend)))
+	env := tidy(append(p.Env[:len(p.Env):len(p.Env)], m.MarkEnv(p.Backend)))
 	dir := p.Executable.Dir
 	if dir == "" {
 		dir = "/"
@@ -51,8 +55,10 @@ func (m *Means) Start(p Program) (Started, error) {
 	}
 	defer null.Close()
 	attr.Files = []uintptr{null.Fd(), p.Output.Fd(), p.Output.Fd()}
-	if p.Listener != nil {
-		attr.Files = append(attr.Files, p.Listener.Fd())
+	for _, f := range []*os.File{p.Listener, p.Control} {
+		if f != nil {
+			attr.Files = append(attr.Files, f.Fd())
+		}
 	}
 	end, err := m.place(p, attr.Sys)
 	if err != nil {
@@ -74,7 +80,7 @@ func (m *Means) Start(p Program) (Started, error) {
 	if err != nil {
 		return Started{}, explain(err, p.Executable.Command[0], path, dir)
 	}
-	s.Identity = Identity{Backend: p.Backend, Pid: pid, Cgroup: p.Cgroup}
+	s.Identity = Identity{Backend: p.Backend, Pid: pid, Group: p.Group}
 	s.Identity.Start, _ = StartOf(pid) // our child, so it is there even if it has ended
 	s.Pidfd = pidfdOf(attr.Sys)
 	return s, nil
@@ -95,7 +101,7 @@ func missingWithoutGroups(l plane.ResourceLimits) []string {
 }
 
 // OutOfMemory reports whether the kernel killed in this backend for its limit.
-func (m *Means) OutOfMemory(id plane.BackendID) bool { return m.groups.outOfMemory(id) }
+func (m *Means) OutOfMemory(id Identity) bool { return m.groups.outOfMemory(id.directory()) }
 
 // tidy keeps the last entry of each name.
 func tidy(env []string) []string {

@@ -12,10 +12,10 @@ func (m *Means) place(p Program, sys *syscall.SysProcAttr) (end func(), err erro
 	}
 	sys.PidFD = new(int)
 	*sys.PidFD = -1
-	if !p.Cgroup || m.groups == nil {
+	if p.Group == NoGroup || m.groups == nil {
 		return func() {}, nil
 	}
-	dir, err := m.groups.make(p.Backend)
+	dir, err := m.groups.make(p.Identity().directory())
 	if err != nil {
 		return nil, fmt.Errorf("make cgroup: %w", err)
 	}

@@ -18,6 +18,7 @@ func (g *groups) dir() string                              { return "" }
 func (g *groups) kill(plane.BackendID) error               { return nil }
 func (g *groups) procs(plane.BackendID) ([]int, error)     { return nil, nil }
 func (g *groups) populated() []plane.BackendID             { return nil }
+func (g *groups) children() []plane.BackendID              { return nil }
 func (g *groups) clean(plane.BackendID)                    {}
 func (g *groups) tidy()                                    {}
 func (g *groups) outOfMemory(plane.BackendID) bool         { return false }

@@ -5,8 +5,10 @@
 package means
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -27,8 +29,45 @@ type Identity struct {
 	Backend plane.BackendID
 	Pid     int    // of the first process; 0 = not known
 	Start   uint64 // when it began
-	Cgroup  bool   // whether the backend has a cgroup of its own
+	Group   Group  // the cgroup that it runs in
+	Engine  bool   // Pid is the init of an engine's container: what runs in it ends with it
 }
+
+// Group says which cgroup a backend runs in: NoGroup, OwnGroup, or else the
+// number of a prepared sandbox, whose cgroup keeps its name when a backend takes
+// it over (cgroups can't be renamed, and moving a process takes 10 ms).
+type Group uint64
+
+// The groups that are no number of a sandbox.
+const (
+	NoGroup  Group = 0
+	OwnGroup Group = 1 // named after the backend
+)
+
+const sandboxPrefix = "sb-"
+
+// String is the name of a sandbox's cgroup, and its id.
+func (g Group) String() string { return fmt.Sprintf(sandboxPrefix+"%016x", uint64(g)) }
+
+// SandboxGroup reads the id of a sandbox.
+func SandboxGroup(id string) (Group, error) {
+	rest, ok := strings.CutPrefix(id, sandboxPrefix)
+	n, err := strconv.ParseUint(rest, 16, 64)
+	if !ok || err != nil || len(rest) != 16 || Group(n) <= OwnGroup {
+		return 0, fmt.Errorf("%q is no id of a sandbox", id)
+	}
+	return Group(n), nil
+}
+
+// directory is the name of id's cgroup.
+func (id Identity) directory() plane.BackendID {
+	if id.Group > OwnGroup {
+		return plane.BackendID(id.Group.String())
+	}
+	return id.Backend
+}
+
+func (id Identity) grouped() bool { return id.Group != NoGroup }
 
 // Means is what this process may use. Safe for concurrent use.
 type Means struct {
@@ -68,8 +107,11 @@ func (m *Means) Cgroups() bool { return m.groups != nil }
 
 // Procs lists the processes of a backend that are not zombies, by looking.
 func (m *Means) Procs(id Identity) ([]int, error) {
-	if id.Cgroup && m.groups != nil {
-		return m.groups.procs(id.Backend)
+	if id.Engine {
+		return m.contained(id), nil
+	}
+	if id.grouped() && m.groups != nil {
+		return m.groups.procs(id.directory())
 	}
 	return m.search(listProcs(), id), nil
 }
@@ -103,8 +145,12 @@ func (m *Means) search(all []Proc, id Identity) []int {
 func (m *Means) Kill(ids ...Identity) {
 	var rest []Identity
 	for _, id := range ids {
-		if id.Cgroup && m.groups != nil {
-			if err := m.groups.kill(id.Backend); err != nil {
+		if id.Engine {
+			m.killContained(id)
+			continue
+		}
+		if id.grouped() && m.groups != nil {
+			if err := m.groups.kill(id.directory()); err != nil {
 				m.log.Error("a cgroup can't be killed", "backend", id.Backend, "error", err)
 			}
 			continue
@@ -152,7 +198,7 @@ func (m *Means) Strays() []Identity {
 		}
 	}
 	for _, id := range m.groups.populated() {
-		add(Identity{Backend: id, Cgroup: true})
+		add(groupIdentity(id))
 	}
 	for _, p := range listProcs() {
 		if p.Zombie || p.Pid == os.Getpid() {
@@ -165,8 +211,27 @@ func (m *Means) Strays() []Identity {
 	return all
 }
 
+// groupIdentity is what a cgroup of that name says.
+func groupIdentity(name plane.BackendID) Identity {
+	if g, err := SandboxGroup(string(name)); err == nil {
+		return Identity{Group: g}
+	}
+	return Identity{Backend: name, Group: OwnGroup}
+}
+
+// Sandboxes are the ids of the sandboxes that have a cgroup, live or not.
+func (m *Means) Sandboxes() []string {
+	var all []string
+	for _, name := range m.groups.children() {
+		if _, err := SandboxGroup(string(name)); err == nil {
+			all = append(all, string(name))
+		}
+	}
+	return all
+}
+
 // Clean removes what is kept of a backend that is gone.
-func (m *Means) Clean(id plane.BackendID) { m.groups.clean(id) }
+func (m *Means) Clean(id Identity) { m.groups.clean(id.directory()) }
 
 // Tidy removes the cgroups above those of backends, unless there are any.
 func (m *Means) Tidy() { m.groups.tidy() }
@@ -199,8 +264,8 @@ type Proc struct {
 
 func (m *Means) mark(id plane.BackendID) string { return m.hash + ":" + string(id) }
 
-// markEnv is the entry for the environment of a backend.
-func (m *Means) markEnv(id plane.BackendID) string {
+// MarkEnv is the entry for the environment of a backend.
+func (m *Means) MarkEnv(id plane.BackendID) string {
 	return markerName + "=" + strings.TrimSpace(os.Getenv(markerName)+" "+m.mark(id))
 }
 

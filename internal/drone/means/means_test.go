@@ -34,7 +34,7 @@ func start(t *testing.T, m *Means, x plane.Executable, env ...string) (Started, 
 	}
 	defer w.Close()
 	id := plane.BackendID(fmt.Sprintf("b%d", time.Now().UnixNano()))
-	s, err := m.Start(Program{Backend: id, Executable: x, Env: append([]string{"PATH=/usr/bin:/bin"}, env...), Output: w, Cgroup: m.Cgroups()})
+	s, err := m.Start(Program{Backend: id, Executable: x, Env: append([]string{"PATH=/usr/bin:/bin"}, env...), Output: w, Group: group(m)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func start(t *testing.T, m *Means, x plane.Executable, env ...string) (Started, 
 		_ = kill(s.Identity.Pid, sigKill)
 		eventually(t, "nothing is left", func() bool { p, err := m.Procs(s.Identity); return err == nil && len(p) == 0 })
 		reapTest(m, s)
-		m.Clean(id)
+		m.Clean(Identity{Backend: id})
 	})
 	return s, r
 }
@@ -170,7 +170,7 @@ func TestStartSaysHowToMendIt(t *testing.T) {
 		}
 	}
 	m := New("terr", slog.New(slog.DiscardHandler))
-	t.Cleanup(func() { m.Clean("x"); m.Tidy() })
+	t.Cleanup(func() { m.Clean(Identity{Backend: "x"}); m.Tidy() })
 	for _, c := range []struct {
 		x    plane.Executable
 		want string
@@ -183,7 +183,7 @@ func TestStartSaysHowToMendIt(t *testing.T) {
 		{plane.Executable{Command: []string{"sh"}, Dir: filepath.Join(dir, "none")}, "does not exist; create it"},
 		{plane.Executable{Command: []string{"sh"}, Dir: plain}, "not a directory"},
 	} {
-		_, err := m.Start(Program{Backend: "x", Executable: c.x, Env: []string{"PATH=/bin:/usr/bin"}, Output: os.Stderr, Cgroup: m.Cgroups()})
+		_, err := m.Start(Program{Backend: "x", Executable: c.x, Env: []string{"PATH=/bin:/usr/bin"}, Output: os.Stderr, Group: group(m)})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v", c.x.Command, err)
 		}
@@ -223,7 +223,7 @@ func TestDescriptorLimitAndListenerGoThroughTheShell(t *testing.T) {
 		}
 		defer pr.Close()
 		s, err := m.Start(Program{
-			Backend: "inherit", Env: []string{"PATH=/bin:/usr/bin"}, Output: pw, Listener: f, Cgroup: m.Cgroups(),
+			Backend: "inherit", Env: []string{"PATH=/bin:/usr/bin"}, Output: pw, Listener: f, Group: group(m),
 			Executable: plane.Executable{Command: []string{"sh", "-c", `test -e /dev/fd/3 && test "$LISTEN_PID" = $$ && echo "$LISTEN_FDS"`}},
 		})
 		if err != nil {
@@ -235,7 +235,7 @@ func TestDescriptorLimitAndListenerGoThroughTheShell(t *testing.T) {
 		}
 		eventually(t, "end", func() bool { return !m.Alive(s.Identity) })
 		reapTest(m, s)
-		m.Clean("inherit")
+		m.Clean(Identity{Backend: "inherit"})
 	})
 }
 
@@ -254,7 +254,7 @@ func TestTrap56_MemoryAndProcessLimitsAreInForceOrWarned(t *testing.T) {
 			}
 			return
 		}
-		eventually(t, "the kernel kills for memory", func() bool { return m.OutOfMemory(s.Identity.Backend) })
+		eventually(t, "the kernel kills for memory", func() bool { return m.OutOfMemory(s.Identity) })
 	})
 }
 
@@ -270,4 +270,11 @@ func TestStraysAreFoundByWhatTheyCarry(t *testing.T) {
 			t.Errorf("strays: %v", m.Strays())
 		}
 	})
+}
+
+func group(m *Means) Group {
+	if m.Cgroups() {
+		return OwnGroup
+	}
+	return NoGroup
 }

@@ -17,7 +17,7 @@ type joining struct{ controller, file string }
 // empty no shell is needed.
 func (m *Means) prelude(p Program) (script, warnings []string) {
 	l := p.Executable.Limits
-	join, missing := m.groups.limit(p.Backend, l)
+	join, missing := m.groups.limit(p.Identity().directory(), l)
 	if m.groups == nil {
 		missing = missingWithoutGroups(l)
 	}

@@ -21,7 +21,7 @@ func (m *Means) Usage(id Identity) (Usage, error) {
 		sum.CPU += u.CPU
 		sum.Memory += u.Memory
 	}
-	if u, ok := m.groups.usage(id.Backend); ok && id.Cgroup {
+	if u, ok := m.groups.usage(id.directory()); ok && id.grouped() {
 		sum.CPU = u.CPU
 	}
 	return sum, nil

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +26,9 @@ type Entry struct {
 	Grace      time.Duration // SIGTERM goes out min(Grace, plane.MaxDeadlineGrace) before Deadline
 	Pid        int           // 0 while it starts
 	Start      uint64        // when the process with Pid began, in a unit of the system
-	Cgroup     bool          // it runs in a cgroup of its own
+	Group      uint64        // the cgroup it runs in, see means.Group; 0 = none of its own
+	Engine     bool          // an engine starts it: the entry stays until the engine has nothing of it
+	Runtime    string        // one of the Runtimes
 	Port       int
 
 	slot int
@@ -54,8 +57,9 @@ const (
 	wordStart
 	wordGrace
 	wordSoft
-	wordCgroup
+	wordGroup
 	wordPort
+	wordKind
 	wordKey     = 12 // 4 words: 32 hex digits
 	wordBackend = 16 // 6 words: up to 48 bytes
 	keyWords    = 4
@@ -125,12 +129,17 @@ func (s *slot) entry(i int) (e Entry, ok bool) {
 		Softened:   s.load(wordSoft) != 0,
 		Pid:        int(s.load(wordPid)),
 		Start:      s.load(wordStart),
-		Cgroup:     s.load(wordCgroup) != 0,
+		Group:      s.load(wordGroup),
 		Port:       int(s.load(wordPort)),
 		slot:       i, seq: seq,
 	}
 	if p := s.load(wordPolicy); p < uint64(len(plane.Policies)) {
 		e.Policy = plane.Policies[p]
+	}
+	kind := s.load(wordKind)
+	e.Engine = kind&kindEngine != 0
+	if r := kind >> kindShift; r < uint64(len(Runtimes)) {
+		e.Runtime = Runtimes[r]
 	}
 	e.Deadline, e.Final, e.Dead = unpack(s.load(wordDeadline))
 	return e, s.load(wordSeq) == seq
@@ -165,6 +174,24 @@ func (s *slot) shorten(e Entry, until plane.Instant) bool {
 	}
 }
 
+// Runtimes are those that a backend's entry can name; the first is that of
+// entries which name none.
+var Runtimes = []string{plane.RuntimeProcess, plane.RuntimeOCI, plane.RuntimeDocker}
+
+// The word wordKind.
+const (
+	kindEngine = 1 << 0
+	kindShift  = 8
+)
+
+func (e Entry) kind() uint64 {
+	kind := uint64(max(slices.Index(Runtimes, e.Runtime), 0)) << kindShift
+	if e.Engine {
+		kind |= kindEngine
+	}
+	return kind
+}
+
 // ErrFull: the drone runs as many backends as the table has slots.
 var ErrFull = errors.New("table of deadlines is full")
 
@@ -191,12 +218,11 @@ func (t *Table) Claim(e Entry) (Entry, error) {
 		s.store(wordPolicy, uint64(e.Policy.Index()))
 		s.store(wordGrace, uint64(e.Grace))
 		s.store(wordPort, uint64(e.Port))
-		for _, w := range []int{wordPid, wordStart, wordSoft, wordCgroup} {
+		for _, w := range []int{wordPid, wordStart, wordSoft} {
 			s.store(w, 0)
 		}
-		if e.Cgroup {
-			s.store(wordCgroup, 1)
-		}
+		s.store(wordGroup, e.Group)
+		s.store(wordKind, e.kind())
 		s.store(wordDeadline, pack(e.Deadline, seq+1, 0))
 		t.mark(i)
 		s.store(wordSeq, seq+1)

@@ -26,7 +26,7 @@ import (
 const Slots = 8192
 
 const (
-	magic      = 0x706c616e_65746232 // "planetb2": a change of layout changes it
+	magic      = 0x706c616e_65746233 // "planetb3": a change of layout changes it
 	slotWords  = 32
 	headWords  = 512
 	fileBytes  = (headWords + Slots*slotWords) * 8

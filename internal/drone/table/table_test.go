@@ -28,7 +28,7 @@ func claim(t *testing.T, tb *table.Table, id string, until plane.Instant) table.
 	t.Helper()
 	e, err := tb.Claim(table.Entry{
 		Backend: plane.BackendID(id), Key: plane.Key{Name: id}.Hash(), Generation: 7, Policy: plane.Fast,
-		Epoch: 3, Deadline: until, Grace: time.Second, Port: 4000, Cgroup: true,
+		Epoch: 3, Deadline: until, Grace: time.Second, Port: 4000, Group: 1, Engine: true, Runtime: plane.RuntimeDocker,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestTableIsSharedAndKeepsItsClock(t *testing.T) {
 	e := claim(t, a, "x", a.Clock().Now().Add(time.Minute))
 	a.Bind(e, 1234, 99)
 	got, ok := b.Find("x")
-	if !ok || got.Pid != 1234 || got.Start != 99 || got.Policy != plane.Fast || got.Epoch != 3 || got.Port != 4000 || !got.Cgroup || got.Generation != 7 || got.Grace != time.Second {
+	if !ok || got.Pid != 1234 || got.Start != 99 || got.Policy != plane.Fast || got.Epoch != 3 || got.Port != 4000 || got.Group != 1 || !got.Engine || got.Runtime != plane.RuntimeDocker || got.Generation != 7 || got.Grace != time.Second {
 		t.Fatalf("seen through the other mapping: %+v", got)
 	}
 	if b.Used() != 1 || len(b.Entries()) != 1 {

@@ -35,7 +35,10 @@ type backend struct {
 
 func (b *backend) running() Running {
 	e := b.entry
-	return Running{Backend: b.id, Pid: e.Pid, Start: e.Start, Cgroup: e.Cgroup, Port: b.port}
+	return Running{
+		Backend: b.id, Pid: e.Pid, Start: e.Start, Group: means.Group(e.Group), Port: b.port,
+		Engine: e.Engine, Runtime: e.Runtime,
+	}
 }
 
 // start runs an order, once per id.
@@ -58,14 +61,14 @@ func (w *warden) start(ctx context.Context, o Order) (Running, []string, error) 
 		w.mu.Unlock()
 		return Running{}, nil, ErrKeyInUse
 	}
-	b := &backend{
-		id: o.Backend, key: o.Key, port: o.Port, started: make(chan struct{}),
-		out:    &output{dir: backendDir(w.home, o.Backend)},
-		drains: make(chan struct{}), ended: make(chan struct{}),
-	}
+	b := w.newBackend(o.Backend, o.Key, o.Port)
 	w.addLocked(b)
 	w.mu.Unlock()
-	warnings, told, err := w.launch(ctx, b, o)
+	launch := w.launch
+	if o.Sandbox != "" {
+		launch = w.claim
+	}
+	warnings, told, err := launch(ctx, b, o)
 	if err != nil {
 		b.failed = err
 		w.mu.Lock()
@@ -77,6 +80,13 @@ func (w *warden) start(ctx context.Context, o Order) (Running, []string, error) 
 		w.heir.catchUp(b, told)
 	}
 	return b.running(), warnings, err
+}
+
+func (w *warden) newBackend(id plane.BackendID, key string, port int) *backend {
+	return &backend{
+		id: id, key: key, port: port, started: make(chan struct{}), out: &output{dir: backendDir(w.home, id)},
+		drains: make(chan struct{}), ended: make(chan struct{}),
+	}
 }
 
 func (w *warden) addLocked(b *backend) {
@@ -112,28 +122,29 @@ func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []st
 			_ = r.Close()
 		}
 	}()
-	program := means.Program{Backend: o.Backend, Executable: o.Executable, Env: o.Env, Output: wr, Cgroup: w.means.Cgroups(), Trouble: filepath.Join(backendDir(w.home, o.Backend), troubleFile)}
+	program := w.program(o, wr)
 	if o.Executable.Listen == plane.ListenInherit {
 		if program.Listener, err = listen(o.Port); err != nil {
 			return nil, nil, err
 		}
 		defer program.Listener.Close()
 	}
-	b.entry, err = w.table.Claim(table.Entry{
-		Backend: o.Backend, Key: o.Key, Generation: o.Generation, Policy: o.Policy, Epoch: o.Epoch,
-		Deadline: o.Deadline, Grace: o.Grace, Port: o.Port, Cgroup: program.Cgroup,
-	})
-	if err != nil {
+	if b.entry, err = w.table.Claim(o.entry(program.Group)); err != nil {
 		return nil, nil, err
 	}
 	w.executioner.Look()
 	w.heir.hold(held{Backend: b.id}, r, nil)
-	forked := w.orphans.Starting()
-	s, err := w.means.Start(program)
-	forked(s.Identity.Pid)
+	var s means.Started
+	if o.Launch != nil {
+		s, err = w.launchContainer(ctx, program, *o.Launch, r)
+	} else {
+		forked := w.orphans.Starting()
+		s, err = w.means.Start(program)
+		forked(s.Identity.Pid)
+	}
 	if err != nil {
 		w.table.Clear(b.entry)
-		w.means.Clean(b.id)
+		w.means.Clean(program.Identity())
 		w.heir.drop(b.id)
 		return s.Warnings, nil, err
 	}
@@ -151,7 +162,27 @@ func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []st
 }
 
 func (b *backend) held() held {
-	return held{Backend: b.id, Pid: b.entry.Pid, Start: b.entry.Start, Cgroup: b.entry.Cgroup}
+	return held{Backend: b.id, Pid: b.entry.Pid, Start: b.entry.Start, Group: means.Group(b.entry.Group)}
+}
+
+// program is what an order runs itself.
+func (w *warden) program(o Order, output *os.File) means.Program {
+	p := means.Program{
+		Backend: o.Backend, Executable: o.Executable, Env: o.Env, Output: output,
+		Trouble: filepath.Join(backendDir(w.home, o.Backend), troubleFile),
+	}
+	if w.means.Cgroups() {
+		p.Group = means.OwnGroup
+	}
+	return p
+}
+
+// entry is an order's entry in the table.
+func (o Order) entry(g means.Group) table.Entry {
+	return table.Entry{
+		Backend: o.Backend, Key: o.Key, Generation: o.Generation, Policy: o.Policy, Epoch: o.Epoch,
+		Deadline: o.Deadline, Grace: o.Grace, Port: o.Port, Group: uint64(g), Runtime: o.Runtime,
+	}
 }
 
 func listen(port int) (*os.File, error) {
@@ -208,7 +239,8 @@ func (w *warden) keep(ctx context.Context, b *backend) {
 		exit = plane.Exit{Message: string(b)} // what ended was the shell before it
 	}
 	exit.Output = lastLines(dir)
-	exit.OOM = exit.Signal == "SIGKILL" && w.means.OutOfMemory(b.id)
+	noteRuntime(dir, b.entry.Runtime)
+	exit.OOM = exit.Signal == "SIGKILL" && w.means.OutOfMemory(identity(b.entry))
 	if err := writeRecord(dir, exitFile, exit); err != nil {
 		w.log.Error("an exit status is not on disk", "backend", b.id, "error", err)
 	}
@@ -218,7 +250,7 @@ func (w *warden) keep(ctx context.Context, b *backend) {
 		w.orphans.Reaped(b.entry.Pid)
 	}
 	w.heir.drop(b.id)
-	w.means.Clean(b.id)
+	w.means.Clean(identity(b.entry))
 	if b.handle != nil {
 		b.handle.Close()
 	}
@@ -309,6 +341,7 @@ func (w *warden) status(ctx context.Context, b *backend) (exit plane.Exit, mine 
 
 // remembered is a backend that ended.
 func (w *warden) remembered(id plane.BackendID) Running {
-	exit, _ := readRecord(backendDir(w.home, id), exitFile)
-	return Running{Backend: id, Exit: &exit}
+	dir := backendDir(w.home, id)
+	exit, _ := readRecord(dir, exitFile)
+	return Running{Backend: id, Exit: &exit, Runtime: readRuntime(dir)}
 }

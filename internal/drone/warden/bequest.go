@@ -55,7 +55,7 @@ func Bequeath(ctx context.Context, h home.Home, instance string, all []*Bequest)
 		if err != nil {
 			break
 		}
-		what := held{Backend: b.Identity.Backend, Pid: b.Identity.Pid, Start: b.Identity.Start, Cgroup: b.Identity.Cgroup}
+		what := held{Backend: b.Identity.Backend, Pid: b.Identity.Pid, Start: b.Identity.Start, Group: b.Identity.Group}
 		var fds []int
 		if b.pipe >= 0 {
 			what.Pipe, fds = true, append(fds, b.pipe)
@@ -91,7 +91,7 @@ func (t *Testament) Next() (Word, error) {
 		case typeHeld:
 			pipe, pidfd := m.Held.take(fds)
 			b := &Bequest{pipe: pipe, Identity: means.Identity{
-				Backend: m.Held.Backend, Pid: m.Held.Pid, Start: m.Held.Start, Cgroup: m.Held.Cgroup,
+				Backend: m.Held.Backend, Pid: m.Held.Pid, Start: m.Held.Start, Group: m.Held.Group,
 			}}
 			if b.Identity.Pid != 0 {
 				b.Handle = means.NewHandle(b.Identity, pidfd)

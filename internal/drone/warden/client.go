@@ -217,6 +217,56 @@ func (c *Client) Attach(ctx context.Context, id plane.BackendID) (Running, error
 	return *m.Running, nil
 }
 
+// Prepare launches a sandbox and returns once it waits to be claimed by an
+// Order. It ends by itself when no agent is connected any more.
+func (c *Client) Prepare(ctx context.Context, s Sandbox) error {
+	_, err := c.ask(ctx, &message{Type: typePrepare, Sandbox: &s}, &message{Type: typeDiscard, Names: []string{s.ID}})
+	return err
+}
+
+// Discard ends prepared sandboxes and returns when nothing of them is left.
+// Those that were claimed or aren't known are left alone.
+func (c *Client) Discard(ctx context.Context, ids ...string) error {
+	_, err := c.ask(ctx, &message{Type: typeDiscard, Names: ids}, nil)
+	return err
+}
+
+// Sandboxes lists those that can be claimed.
+func (c *Client) Sandboxes(ctx context.Context) ([]string, error) {
+	m, err := c.ask(ctx, &message{Type: typeSandboxes}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return m.Names, nil
+}
+
+// Guard makes the entry of a container before its engine is asked to start it:
+// from then on the backend's deadline is kept, whatever the engine does. Once
+// per backend id. ErrGone, ErrDead, ErrKeyInUse.
+func (c *Client) Guard(ctx context.Context, o Order) (Running, error) {
+	m, err := c.ask(ctx, &message{Type: typeGuard, Order: &o}, nil)
+	if err != nil {
+		return Running{}, err
+	}
+	return *m.Running, nil
+}
+
+// Bind tells the pid of a guarded container's init. ErrGone if it isn't guarded.
+func (c *Client) Bind(ctx context.Context, id plane.BackendID, pid int) (Running, error) {
+	m, err := c.ask(ctx, &message{Type: typeBind, Backend: id, Pid: pid}, nil)
+	if err != nil {
+		return Running{}, err
+	}
+	return *m.Running, nil
+}
+
+// Release ends a guard: the engine has nothing of the backend any more and can't
+// start it either. exit is kept until Forget.
+func (c *Client) Release(ctx context.Context, id plane.BackendID, exit plane.Exit) error {
+	_, err := c.ask(ctx, &message{Type: typeRelease, Backend: id, Exit: &exit}, nil)
+	return err
+}
+
 // Output reads kept output, see runtime.Logger; from is an offset to go on at,
 // or -1. Its Read returns io.EOF after the last byte and ErrLost if the
 // connection broke before. It uses a connection of its own.

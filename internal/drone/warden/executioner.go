@@ -3,6 +3,7 @@ package warden
 import (
 	"context"
 	"log/slog"
+	"os"
 	"time"
 
 	"plane"
@@ -17,12 +18,14 @@ type Executioner struct {
 	Table *table.Table
 	Means *means.Means
 	Log   *slog.Logger
-	Wake  chan struct{} // with room for one; a send makes it look at once
+	Doors func(plane.BackendID) string // a container's directory without which it can't start
+	Wake  chan struct{}                // with room for one; a send makes it look at once
 }
 
 const (
-	pollTable  = 50 * time.Millisecond // deadlines are compared at least this often
-	pollDying  = 20 * time.Millisecond // while something condemned is left
+	pollTable  = 50 * time.Millisecond  // deadlines are compared at least this often
+	pollDying  = 20 * time.Millisecond  // while something condemned is left
+	pollEngine = 100 * time.Millisecond // an engine may yet start what is condemned
 	pollUnused = 500 * time.Millisecond
 )
 
@@ -77,8 +80,13 @@ func (x *Executioner) pass() plane.Instant {
 			default:
 				x.Log.Info("killing: its deadline has come", "backend", e.Backend, "pid", e.Pid)
 			}
+			if e.Engine {
+				_ = os.RemoveAll(x.Doors(e.Backend))
+				next = min(next, now.Add(pollEngine))
+			} else {
+				next = min(next, now.Add(pollDying))
+			}
 			kill = append(kill, identity(e))
-			next = min(next, now.Add(pollDying))
 		case now < e.SoftAt() || e.Softened:
 			if e.Softened {
 				next = min(next, e.Deadline)
@@ -100,5 +108,5 @@ func (x *Executioner) pass() plane.Instant {
 }
 
 func identity(e table.Entry) means.Identity {
-	return means.Identity{Backend: e.Backend, Pid: e.Pid, Start: e.Start, Cgroup: e.Cgroup}
+	return means.Identity{Backend: e.Backend, Pid: e.Pid, Start: e.Start, Group: means.Group(e.Group), Engine: e.Engine}
 }

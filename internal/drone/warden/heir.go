@@ -274,6 +274,7 @@ func (w *warden) inherit(ctx context.Context, instance string, all []legacy) {
 	for _, l := range known { // ended, and cleared by the former warden
 		discard([]legacy{l})
 	}
+	w.sweepSandboxes(ctx)
 	w.log.Info("took over from the former warden", "backends", len(w.table.Entries()))
 	w.establish(instance)
 }
@@ -281,11 +282,13 @@ func (w *warden) inherit(ctx context.Context, instance string, all []legacy) {
 // adopt goes on with a backend of the former warden. One whose first process
 // isn't in the table was about to be started: what there is of it is killed.
 func (w *warden) adopt(ctx context.Context, e table.Entry, l legacy) {
-	b := &backend{
-		id: e.Backend, key: e.Key, port: e.Port, entry: e, started: make(chan struct{}),
-		out:    &output{dir: backendDir(w.home, e.Backend)},
-		drains: make(chan struct{}), ended: make(chan struct{}),
+	if e.Engine {
+		discard([]legacy{l})
+		w.guard(e)
+		return
 	}
+	b := w.newBackend(e.Backend, e.Key, e.Port)
+	b.entry = e
 	close(b.started)
 	if l.pipe >= 0 {
 		b.pipe = adoptPipe(l.pipe)
@@ -311,6 +314,11 @@ func (w *warden) raze(ctx context.Context) {
 	for round := 0; ctx.Err() == nil; round++ {
 		var ids []means.Identity
 		for _, e := range w.table.Entries() {
+			if e.Engine { // only the engine tells that nothing of it is left
+				w.table.Shorten(e.Backend, 0)
+				w.guard(e)
+				continue
+			}
 			id := identity(e)
 			if pids, err := w.means.Procs(id); err == nil && len(pids) == 0 {
 				w.razed(e)
@@ -338,7 +346,7 @@ func (w *warden) raze(ctx context.Context) {
 func (w *warden) razed(e table.Entry) {
 	w.recordLost(e.Backend)
 	w.table.Clear(e)
-	w.means.Clean(e.Backend)
+	w.means.Clean(identity(e))
 }
 
 // bury gives an exit to backends that left only output, because the machine

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/means"
 )
 
 // version of the protocol on the warden's socket. Parts of other versions are
 // refused, so that a part that was upgraded says so instead of guessing.
-const version = 1
+const version = 2
 
 // Errors of a warden's answers.
 var (
@@ -21,12 +22,14 @@ var (
 	ErrDead = errors.New("deadline has passed")
 	// ErrKeyInUse: another backend of the key still runs here.
 	ErrKeyInUse = errors.New("another backend of this key still runs on this machine")
+	// ErrNoSandbox: the prepared sandbox has ended, or was claimed; launch anew.
+	ErrNoSandbox = errors.New("no such prepared sandbox")
 	// ErrLost: the connection broke before the answer; the warden may have done
 	// what it was asked. Ask again on a new connection.
 	ErrLost = errors.New("connection to the warden is lost")
 )
 
-var errorKinds = map[string]error{"gone": ErrGone, "dead": ErrDead, "key-in-use": ErrKeyInUse}
+var errorKinds = map[string]error{"gone": ErrGone, "dead": ErrDead, "key-in-use": ErrKeyInUse, "no-sandbox": ErrNoSandbox}
 
 // role is what the other end of a connection is.
 type role string
@@ -47,6 +50,9 @@ type message struct {
 	Welcome  *Welcome        `json:"welcome,omitempty"`
 	Order    *Order          `json:"order,omitempty"`
 	Backend  plane.BackendID `json:"backend,omitempty"`
+	Pid      int             `json:"pid,omitempty"`
+	Sandbox  *Sandbox        `json:"sandbox,omitempty"`
+	Names    []string        `json:"names,omitempty"` // ids of sandboxes
 	Stop     plane.StopKind  `json:"stop,omitempty"`
 	Running  *Running        `json:"running,omitempty"`
 	Found    []Running       `json:"found,omitempty"`
@@ -74,6 +80,13 @@ const (
 	typeFound  = "found"
 	typeAttach = "attach"
 	typeOutput = "output"
+
+	typePrepare   = "prepare"
+	typeDiscard   = "discard"
+	typeSandboxes = "sandboxes"
+	typeGuard     = "guard"
+	typeBind      = "bind"
+	typeRelease   = "release"
 
 	typeHeld  = "held"  // hold this: with a pipe, a pidfd or both
 	typeDrop  = "drop"  // nothing is left of this one
@@ -109,6 +122,7 @@ type Order struct {
 	Executable plane.Executable `json:"executable"`
 	Env        []string         `json:"env"`
 	Port       int              `json:"port"`
+	Runtime    string           `json:"runtime,omitempty"` // "" = process; see table.Runtimes
 
 	// Launch, where Executable.Command isn't what runs: something else makes
 	// the first process of the backend.
@@ -133,7 +147,7 @@ type Launch struct {
 // Sandbox is a prepared one: launched, and waiting for its payload on
 // descriptor 3. It ends by itself when warden or agent end.
 type Sandbox struct {
-	ID     string               `json:"id"` // "sb-" and 14 letters
+	ID     string               `json:"id"` // see NewSandboxID
 	Launch Launch               `json:"launch"`
 	Limits plane.ResourceLimits `json:"limits"`
 }
@@ -143,8 +157,10 @@ type Running struct {
 	Backend plane.BackendID `json:"backend"`
 	Pid     int             `json:"pid,omitempty"`
 	Start   uint64          `json:"start,omitempty"`
-	Cgroup  bool            `json:"cgroup,omitempty"`
+	Group   means.Group     `json:"group,omitempty"`
 	Port    int             `json:"port,omitempty"`
+	Engine  bool            `json:"engine,omitempty"`  // a guard, see Guard
+	Runtime string          `json:"runtime,omitempty"` // that of its order; "" = process
 	Exit    *plane.Exit     `json:"exit,omitempty"`
 }
 
@@ -153,7 +169,7 @@ type held struct {
 	Backend plane.BackendID `json:"backend"`
 	Pid     int             `json:"pid,omitempty"`
 	Start   uint64          `json:"start,omitempty"`
-	Cgroup  bool            `json:"cgroup,omitempty"`
+	Group   means.Group     `json:"group,omitempty"`
 	Pipe    bool            `json:"pipe,omitempty"`
 	Pidfd   bool            `json:"pidfd,omitempty"`
 }

@@ -10,10 +10,12 @@ import (
 	"plane/internal/drone/home"
 )
 
-// Files in a backend's directory. status is what an heir saw of the end of the
+// Files in a backend's directory. runtime names the runtime of its order, unless
+// that is process; status is what an heir saw of the end of the
 // first process; exit is written when nothing of the backend is left; trouble is
 // a sentence that says why the program could not be executed.
 const (
+	runtimeFile = "runtime"
 	statusFile  = "status"
 	exitFile    = "exit"
 	troubleFile = "trouble"
@@ -56,6 +58,24 @@ func readRecord(dir, name string) (plane.Exit, bool) {
 		return plane.Exit{}, false
 	}
 	return exit, true
+}
+
+// noteRuntime keeps which runtime asked for a backend that has ended.
+func noteRuntime(dir, name string) {
+	if name == "" || name == plane.RuntimeProcess {
+		return
+	}
+	if os.MkdirAll(dir, 0o700) == nil {
+		_ = os.WriteFile(filepath.Join(dir, runtimeFile), []byte(name), 0o600)
+	}
+}
+
+func readRuntime(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, runtimeFile))
+	if err != nil {
+		return plane.RuntimeProcess
+	}
+	return string(b)
 }
 
 // recorded lists the backends that ended and weren't forgotten.

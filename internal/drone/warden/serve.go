@@ -109,8 +109,12 @@ func (w *warden) serveAgent(ctx context.Context, c *conn, pid int, welcome *mess
 		questions.Wait()
 		w.mu.Lock()
 		delete(w.agents, p)
+		alone := len(w.agents) == 0
 		w.touchLocked()
 		w.mu.Unlock()
+		if alone {
+			w.discardSandboxes(ctx)
+		}
 	}()
 	if c.send(welcome) != nil {
 		return
@@ -155,6 +159,39 @@ func (w *warden) answer(life, connected context.Context, p *peer, m *message) (*
 			return nil, err
 		}
 		return &message{Running: &r, Warnings: warnings}, nil
+	case typePrepare:
+		if m.Sandbox == nil {
+			return nil, errors.New("prepare: no sandbox")
+		}
+		return nil, w.prepare(life, *m.Sandbox)
+	case typeDiscard:
+		for _, id := range m.Names {
+			if s := w.takeSandbox(id); s != nil {
+				w.end(life, s)
+			}
+		}
+		return nil, nil
+	case typeSandboxes:
+		return &message{Names: w.prepared()}, nil
+	case typeGuard:
+		if m.Order == nil {
+			return nil, errors.New("guard: no order")
+		}
+		done, ok := p.begin()
+		if !ok {
+			return nil, ErrGone
+		}
+		defer done()
+		r, err := w.guardOrder(*m.Order)
+		return &message{Running: &r}, err
+	case typeBind:
+		r, err := w.bind(m.Backend, m.Pid)
+		return &message{Running: &r}, err
+	case typeRelease:
+		if m.Exit == nil {
+			return nil, errors.New("release: no exit")
+		}
+		return nil, w.release(m.Backend, *m.Exit)
 	case typeStop:
 		return nil, w.stop(m.Backend, m.Stop)
 	case typeWait:
@@ -184,6 +221,9 @@ func (w *warden) stop(id plane.BackendID, kind plane.StopKind) error {
 		return ErrGone
 	}
 	w.mu.Unlock()
+	if kind == plane.Hard && w.table.Shorten(id, 0) { // a launch that hangs ends too
+		w.executioner.Look()
+	}
 	<-b.started
 	if b.failed != nil {
 		return ErrGone

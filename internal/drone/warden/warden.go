@@ -55,15 +55,16 @@ type warden struct {
 	established chan struct{} // closed once it is known what runs
 	keepers     sync.WaitGroup
 
-	mu       sync.Mutex // guards the fields below
-	instance string
-	backends map[plane.BackendID]*backend
-	keys     map[string]plane.BackendID
-	ended    map[plane.BackendID]bool // not forgotten
-	refused  map[plane.BackendID]time.Time
-	agents   map[*peer]bool
-	idle     *time.Timer // runs while there is nothing to do
-	leaving  bool
+	mu        sync.Mutex // guards the fields below
+	instance  string
+	backends  map[plane.BackendID]*backend
+	keys      map[string]plane.BackendID
+	ended     map[plane.BackendID]bool // not forgotten
+	refused   map[plane.BackendID]time.Time
+	agents    map[*peer]bool
+	sandboxes map[string]*sandbox // prepared, not claimed
+	idle      *time.Timer         // runs while there is nothing to do
+	leaving   bool
 }
 
 var errLeave = errors.New("nothing is held and nobody asks")
@@ -97,7 +98,7 @@ func Main(ctx context.Context, h home.Home, o Options) error {
 	defer leave(nil)
 	w := &warden{
 		home: h, table: t, means: m, log: o.Log, opts: o, boot: boot,
-		executioner: &Executioner{Table: t, Means: m, Log: o.Log, Wake: make(chan struct{}, 1)},
+		executioner: &Executioner{Table: t, Means: m, Log: o.Log, Doors: h.DoorDir, Wake: make(chan struct{}, 1)},
 		orphans:     m.NewOrphans(),
 		leave:       leave,
 		established: make(chan struct{}),
@@ -106,6 +107,7 @@ func Main(ctx context.Context, h home.Home, o Options) error {
 		ended:       recorded(h),
 		refused:     map[plane.BackendID]time.Time{},
 		agents:      map[*peer]bool{},
+		sandboxes:   map[string]*sandbox{},
 	}
 	w.heir = newHeir(w)
 	return w.run(ctx)

@@ -31,5 +31,5 @@ func (p *process) Listening(context.Context) (owns, everywhere, known bool, err 
 func (p *process) look() *means.Means { return means.At(p.r.home.Hash(), p.base, p.r.log) }
 
 func (p *process) identity() means.Identity {
-	return means.Identity{Backend: p.Running.Backend, Pid: p.Running.Pid, Start: p.Running.Start, Cgroup: p.Running.Cgroup}
+	return means.Identity{Backend: p.Running.Backend, Pid: p.Running.Pid, Start: p.Running.Start, Group: p.Running.Group}
 }
