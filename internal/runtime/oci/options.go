@@ -1,0 +1,50 @@
+// Package oci runs backends that are images, without a daemon: the image is
+// unpacked once, each backend gets a file system that lies over it, and crun or
+// runc makes the container. The warden holds what runs, as for processes.
+package oci
+
+import (
+	"context"
+	"log/slog"
+
+	"plane"
+	"plane/internal/drone/home"
+	"plane/internal/drone/warden"
+)
+
+// Options of a Runtime. What loosens isolation is here and nowhere else: it is
+// the operator's to say, never the caller's.
+type Options struct {
+	Home home.Home
+	Dial func(context.Context) (*warden.Client, error) // makes sure that a warden runs and connects to it
+
+	Runtime     string       // crun or runc, by name or path; "" = whichever is found, crun first
+	Allowed     plane.Egress // the most that a backend may reach
+	MountBase   string       // directory below which an executable's mount lies; "" = no mounts
+	CapAdd      []string     // capabilities that backends keep, such as "CAP_CHOWN"
+	NoUserNS    bool         // backends run as the host's own users: only where user namespaces are missing
+	TmpfsSize   int64        // bytes of /tmp, in memory; 0 = DefaultTmpfsSize
+	DefaultDisk int64        // bytes of a backend's own layer unless it says otherwise; 0 = no limit
+	Prepared    Budget       // of prepared sandboxes
+	Log         *slog.Logger // nil = none
+}
+
+// DefaultTmpfsSize is the size of /tmp.
+const DefaultTmpfsSize = 64 << 20
+
+// Budget bounds the sandboxes that wait to be taken.
+type Budget struct {
+	Count  int   // at once; 0 = none are prepared
+	Memory int64 // bytes, at SandboxMemory each; 0 = no bound
+}
+
+// SandboxMemory is what one waiting sandbox costs.
+const SandboxMemory = 2 << 20
+
+// most is how many sandboxes may wait.
+func (b Budget) most() int {
+	if b.Memory > 0 {
+		return min(b.Count, int(b.Memory/SandboxMemory))
+	}
+	return b.Count
+}

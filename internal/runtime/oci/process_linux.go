@@ -1,0 +1,46 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"plane/internal/drone/means"
+	"plane/internal/runtime"
+	"plane/internal/runtime/line"
+)
+
+// process is one backend, running or ended.
+type process struct {
+	line.Backend
+	r    *Runtime
+	base string
+}
+
+func (p *process) Address() string { return p.r.address(p.Running) }
+
+func (p *process) bundle() bundle { return bundleOf(p.r.opts.Home, string(p.Running.Backend)) }
+
+// Forget drops its bundle too.
+func (p *process) Forget(ctx context.Context) error {
+	if err := p.Backend.Forget(ctx); err != nil && !errors.Is(err, runtime.ErrGone) {
+		return err
+	}
+	p.r.let(p.Running.Backend)
+	return p.bundle().remove(p.r.opts.Home)
+}
+
+// Usage is what the backend's processes use, by looking from here.
+func (p *process) Usage(context.Context) (runtime.Usage, error) {
+	u, err := p.look().Usage(p.identity())
+	return runtime.Usage{CPU: u.CPU, Memory: u.Memory}, err
+}
+
+func (p *process) look() *means.Means { return means.At(p.r.opts.Home.Hash(), p.base, p.r.log) }
+
+func (p *process) identity() means.Identity {
+	return means.Identity{Backend: p.Running.Backend, Pid: p.Running.Pid, Start: p.Running.Start, Group: p.Running.Group}
+}
+
+// id is that by which crun or runc know the container.
+func (p *process) id() string { return filepath.Base(p.bundle().dir) }

@@ -1,0 +1,290 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"plane"
+	"plane/internal/drone/home"
+	"plane/internal/drone/leaseclock"
+	"plane/internal/drone/reaper"
+	"plane/internal/drone/warden"
+	planeruntime "plane/internal/runtime"
+)
+
+// TestMain makes this test's own program serve as reaper and warden.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden") {
+		part(os.Args[1], os.Args[2])
+	}
+	os.Exit(m.Run())
+}
+
+func part(name, dir string) {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE) // as under nohup
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	h, err := home.New(dir)
+	if err == nil {
+		switch name {
+		case "reaper":
+			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
+		case "warden":
+			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 300 * time.Millisecond, Log: log})
+		}
+	}
+	if err != nil {
+		log.Error("ended", "error", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// rig is a drone without an agent: the test is the agent.
+type rig struct {
+	t     testing.TB
+	home  home.Home
+	opts  Options
+	layer string
+	r     *Runtime
+	all   []*Runtime // closed at the end: those of before may have connected again
+	n     atomic.Int32
+	image picture
+}
+
+// needs skips where sandboxes can't be made; in CI that is a failure.
+func needs(t testing.TB) {
+	t.Helper()
+	missing := ""
+	if os.Geteuid() != 0 {
+		missing = "root"
+	} else if _, err := look(t.Context(), ""); err != nil {
+		missing = err.Error()
+	}
+	switch {
+	case missing == "":
+	case os.Getenv("CI") != "":
+		t.Fatalf("missing: %s", missing)
+	default:
+		t.Skipf("missing: %s", missing)
+	}
+}
+
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "planeoci")
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "server")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", out, "./testdata/server")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, b)
+	}
+	return out, nil
+})
+
+func newRig(t testing.TB, change ...func(*Options)) *rig {
+	t.Helper()
+	needs(t)
+	dir, err := os.MkdirTemp("", "plane")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := home.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &rig{t: t, home: h, layer: filepath.Join(dir, "layer")}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.opts = Options{Home: h, Dial: func(ctx context.Context) (*warden.Client, error) {
+		if err := reaper.Ensure(ctx, h, []string{exe, "reaper", h.Dir}); err != nil {
+			return nil, err
+		}
+		return warden.Connect(ctx, h)
+	}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	for _, c := range change {
+		c(&g.opts)
+	}
+	g.unpack(map[string]string{
+		"etc/passwd": "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/srv/app:/bin/sh\n",
+		"etc/group":  "root:x:0:\napp:x:1001:\nvideo:x:44:app\n",
+	})
+	g.image = picture{
+		name: "test", digest: "sha256:test", layers: []string{g.layer}, release: func() {},
+		config: config{Entrypoint: []string{"/server"}, Platform: "linux", Architecture: runtime.GOARCH, Env: []string{"FROM=image"}},
+	}
+	g.r = g.runtime()
+	t.Cleanup(g.end)
+	return g
+}
+
+// unpack makes a layer by hand, with the program and files.
+func (g *rig) unpack(files map[string]string) {
+	g.t.Helper()
+	exe, err := program()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	b, err := os.ReadFile(exe)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	files["server"] = string(b)
+	for name, text := range files {
+		path := filepath.Join(g.layer, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+	g.own(g.layer)
+}
+
+func (g *rig) own(dir string) {
+	owner := shift
+	if g.opts.NoUserNS {
+		owner = 0
+	}
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, owner, owner))
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *rig) pull(context.Context, plane.Executable, func(planeruntime.Progress)) (*picture, error) {
+	p := g.image
+	return &p, nil
+}
+
+func (g *rig) runtime() *Runtime {
+	r := newRuntime(g, g.opts)
+	g.all = append(g.all, r)
+	return r
+}
+
+func (g *rig) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	g.t.Cleanup(cancel)
+	return ctx
+}
+
+func leaseNow() plane.Instant { return leaseclock.Lease().Now() }
+
+func (g *rig) unit(argv ...string) planeruntime.Unit {
+	name := fmt.Sprintf("b%d", g.n.Add(1))
+	return planeruntime.Unit{
+		Backend: plane.BackendID(name), Key: plane.Key{Name: name}, Generation: 1,
+		Policy: plane.Fast, Epoch: 1, Deadline: leaseNow().Add(time.Minute), Grace: 500 * time.Millisecond,
+		Executable: plane.Executable{Image: "test", Command: argv}, Port: plane.DefaultImagePort,
+	}
+}
+
+func (g *rig) start(u planeruntime.Unit) *process {
+	g.t.Helper()
+	p, err := g.r.Start(g.ctx(), u)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return p.(*process)
+}
+
+func (g *rig) wait(p planeruntime.Process) plane.Exit {
+	g.t.Helper()
+	exit, err := p.Wait(g.ctx())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return exit
+}
+
+// run runs a unit to its end and returns what it wrote.
+func (g *rig) run(u planeruntime.Unit) string {
+	g.t.Helper()
+	g.wait(g.start(u))
+	r, err := g.r.Output(g.ctx(), u.Backend, 0, false)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (g *rig) eventually(what string, ok func() bool) {
+	g.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			g.t.Fatal("never: " + what)
+		}
+	}
+}
+
+// end makes absent what runs, forgets it, and looks for what is left.
+func (g *rig) end() {
+	g.r.Close()
+	g.r = g.runtime()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, held := g.home.Holder("warden"); held {
+		found, err := g.r.Found(ctx)
+		if err != nil {
+			g.t.Errorf("at the end: %v", err)
+		}
+		for _, f := range found {
+			p, err := g.r.Attach(ctx, f.Backend)
+			if err != nil {
+				continue
+			}
+			_ = p.Stop(ctx, plane.Hard)
+			if _, err := p.Wait(ctx); err != nil {
+				g.t.Errorf("at the end: %v", err)
+			}
+			if err := p.Forget(ctx); err != nil {
+				g.t.Errorf("at the end: %v", err)
+			}
+		}
+	}
+	for _, r := range g.all {
+		r.Close()
+	}
+	for _, part := range []string{"warden", "reaper"} {
+		g.eventually(part+" leaves", func() bool { _, held := g.home.Holder(part); return !held })
+	}
+	left, _ := os.ReadDir(g.home.Bundles())
+	for _, e := range left {
+		if !strings.HasPrefix(e.Name(), hidden) {
+			g.t.Errorf("bundle %s is left", e.Name())
+		}
+	}
+	if g.t.Failed() {
+		for _, part := range []string{"reaper", "warden"} {
+			b, _ := os.ReadFile(g.home.Log(part))
+			g.t.Logf("%s.log:\n%s", part, b)
+		}
+	}
+	if err := os.RemoveAll(g.home.Dir); err != nil {
+		g.t.Error(err)
+	}
+}

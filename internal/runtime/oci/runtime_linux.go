@@ -1,0 +1,338 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"plane"
+	"plane/internal/drone/means"
+	"plane/internal/drone/warden"
+	"plane/internal/runtime"
+	"plane/internal/runtime/line"
+)
+
+// Runtime runs images through crun or runc.
+type Runtime struct {
+	*line.Line
+	opts Options
+	from source
+	log  *slog.Logger
+
+	looking sync.Mutex // held while the machine is looked at
+
+	mu       sync.Mutex // guards the fields below
+	host     *host
+	filter   *filter
+	starting map[plane.BackendID]*turn
+	pictures map[plane.BackendID]*picture
+}
+
+var (
+	_ runtime.Runtime = (*Runtime)(nil)
+	_ runtime.Logger  = (*Runtime)(nil)
+	_ runtime.Meter   = (*process)(nil)
+)
+
+// source is where images come from.
+type source interface {
+	// pull gives the image of an executable, as its policy says, held until its
+	// release. Errors are sentences for people.
+	pull(ctx context.Context, x plane.Executable, tell func(runtime.Progress)) (*picture, error)
+}
+
+func newRuntime(from source, o Options) *Runtime {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.TmpfsSize == 0 {
+		o.TmpfsSize = DefaultTmpfsSize
+	}
+	return &Runtime{
+		Line: line.New(o.Dial, o.Home, o.Log), opts: o, from: from, log: o.Log,
+		starting: map[plane.BackendID]*turn{}, pictures: map[plane.BackendID]*picture{},
+	}
+}
+
+// Close lets go of the warden. What runs runs on.
+func (r *Runtime) Close() {
+	r.Line.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.pictures {
+		p.release()
+	}
+	clear(r.pictures)
+	if r.host != nil {
+		r.host.close()
+		r.host = nil
+	}
+}
+
+// machine is what this machine has, looked at once.
+func (r *Runtime) machine(ctx context.Context) (*host, *filter, error) {
+	r.looking.Lock()
+	defer r.looking.Unlock()
+	r.mu.Lock()
+	h, f := r.host, r.filter
+	r.mu.Unlock()
+	if h != nil {
+		return h, f, nil
+	}
+	h, err := look(ctx, r.opts.Runtime)
+	if err != nil {
+		return nil, nil, err
+	}
+	if h.idmap == nil && !r.opts.NoUserNS {
+		return nil, nil, h.why
+	}
+	if f, err = newFilter(r.opts.CapAdd, filterDir(r.opts.Home), h.version); err != nil {
+		h.close()
+		return nil, nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.host, r.filter = h, f
+	return h, f, nil
+}
+
+// Prepare pulls the image.
+func (r *Runtime) Prepare(ctx context.Context, u runtime.Unit, tell func(runtime.Progress)) (runtime.Prepared, error) {
+	if u.Executable.Image == "" {
+		return runtime.Prepared{}, errNoImage
+	}
+	if _, _, err := r.machine(ctx); err != nil {
+		return runtime.Prepared{}, err
+	}
+	p, err := r.from.pull(ctx, u.Executable, tell)
+	if err != nil {
+		return runtime.Prepared{}, err
+	}
+	if err := p.runnable(); err != nil {
+		p.release()
+		return runtime.Prepared{}, err
+	}
+	r.keep(u.Backend, p)
+	return runtime.Prepared{Digest: p.digest}, nil
+}
+
+// keep holds the image that a start will use.
+func (r *Runtime) keep(id plane.BackendID, p *picture) {
+	r.mu.Lock()
+	old := r.pictures[id]
+	r.pictures[id] = p
+	r.mu.Unlock()
+	if old != nil {
+		old.release()
+	}
+}
+
+// let gives up what keep held.
+func (r *Runtime) let(id plane.BackendID) {
+	r.mu.Lock()
+	old := r.pictures[id]
+	delete(r.pictures, id)
+	r.mu.Unlock()
+	if old != nil {
+		old.release()
+	}
+}
+
+// picture is the image that was prepared for u, or what there is of it if that
+// was another agent's.
+func (r *Runtime) picture(ctx context.Context, u runtime.Unit) (*picture, error) {
+	r.mu.Lock()
+	p := r.pictures[u.Backend]
+	r.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	x := u.Executable
+	if x.PullPolicy == plane.PullAlways {
+		x.PullPolicy = plane.PullIfNotPresent
+	}
+	p, err := r.from.pull(ctx, x, func(runtime.Progress) {})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.runnable(); err != nil {
+		p.release()
+		return nil, err
+	}
+	r.keep(u.Backend, p)
+	return p, nil
+}
+
+// turn is whose start of one backend it is.
+type turn struct {
+	sync.Mutex
+	users int // guarded by Runtime.mu
+}
+
+// only makes starts of one backend wait for each other.
+func (r *Runtime) only(id plane.BackendID) (done func()) {
+	r.mu.Lock()
+	t := r.starting[id]
+	if t == nil {
+		t = &turn{}
+		r.starting[id] = t
+	}
+	t.users++
+	r.mu.Unlock()
+	t.Lock()
+	return func() {
+		t.Unlock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(r.starting, id)
+		}
+	}
+}
+
+// Start runs u. See runtime.Runtime.
+func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, error) {
+	if u.Executable.Image == "" {
+		return nil, errNoImage
+	}
+	defer r.only(u.Backend)()
+	b := bundleOf(r.opts.Home, string(u.Backend))
+	if b.exists() {
+		if p, err := r.Attach(ctx, u.Backend); !errors.Is(err, runtime.ErrGone) {
+			return p, err
+		}
+		if err := b.remove(r.opts.Home); err != nil {
+			return nil, err
+		}
+	}
+	p, err := r.launch(ctx, b, u)
+	if err != nil {
+		if gone := b.remove(r.opts.Home); gone != nil {
+			r.log.Error("a bundle is left", "backend", u.Backend, "error", gone)
+		}
+		r.let(u.Backend)
+		return nil, err
+	}
+	return p, nil
+}
+
+// launch makes a bundle and has the warden run its container.
+func (r *Runtime) launch(ctx context.Context, b bundle, u runtime.Unit) (runtime.Process, error) {
+	image, err := r.picture(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	h, f, err := r.machine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stage, err := r.build(h, f, b, image, u)
+	if err != nil {
+		return nil, err
+	}
+	defer stage.Close()
+	o := r.order(u)
+	o.Launch = &warden.Launch{
+		Argv: h.launch(stage, stateDir(r.opts.Home), b, string(u.Backend), false),
+		Env:  []string{"PATH=" + defaultPath}, Dir: "/", PidFile: b.path(pidFile),
+	}
+	p, err := r.ask(ctx, o)
+	if err != nil {
+		return nil, explain(err, image.name)
+	}
+	if err := f.learn(stateDir(r.opts.Home) + "/" + string(u.Backend)); err != nil {
+		r.log.Warn("the compiled list of system calls is not kept, so that starts take longer", "error", err)
+	}
+	return p, nil
+}
+
+func (r *Runtime) order(u runtime.Unit) warden.Order {
+	return warden.Order{
+		Backend: u.Backend, Key: u.Key.Hash(), Generation: u.Generation, Policy: u.Policy, Epoch: u.Epoch,
+		Deadline: u.Deadline, Grace: u.Grace, Port: r.port(u), Runtime: plane.RuntimeOCI,
+		Executable: plane.Executable{Limits: u.Executable.Limits},
+	}
+}
+
+func (r *Runtime) port(u runtime.Unit) int {
+	switch {
+	case u.Port != 0:
+		return u.Port
+	case u.Executable.Port != 0:
+		return u.Executable.Port
+	}
+	return plane.DefaultImagePort
+}
+
+// ask has the warden start what o says.
+func (r *Runtime) ask(ctx context.Context, o warden.Order) (runtime.Process, error) {
+	var p runtime.Process
+	err := r.Ask(ctx, func(c *warden.Client) error {
+		running, warnings, err := c.Start(ctx, o)
+		for _, w := range warnings {
+			r.log.Warn(w, "backend", o.Backend)
+		}
+		p = r.process(c, running)
+		return err
+	})
+	return p, err
+}
+
+// Found lists what runs and what ended and isn't forgotten.
+func (r *Runtime) Found(ctx context.Context) ([]runtime.Found, error) {
+	var all []runtime.Found
+	err := r.Ask(ctx, func(c *warden.Client) error {
+		running, err := c.Found(ctx)
+		all = nil
+		for _, b := range running {
+			if b.Runtime == plane.RuntimeOCI {
+				all = append(all, runtime.Found{Backend: b.Backend, Pid: b.Pid, Address: r.address(b), Exit: b.Exit})
+			}
+		}
+		return err
+	})
+	return all, err
+}
+
+// Attach gives the process of one of Found.
+func (r *Runtime) Attach(ctx context.Context, id plane.BackendID) (runtime.Process, error) {
+	var p runtime.Process
+	err := r.Ask(ctx, func(c *warden.Client) error {
+		running, err := c.Attach(ctx, id)
+		if err == nil && running.Runtime != plane.RuntimeOCI {
+			err = warden.ErrGone
+		}
+		p = r.process(c, running)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (r *Runtime) process(c *warden.Client, b warden.Running) *process {
+	return &process{Backend: line.Backend{Line: r.Line, Running: b}, r: r, base: c.Welcome().Base}
+}
+
+func (r *Runtime) address(b warden.Running) string {
+	if b.Port == 0 {
+		return ""
+	}
+	return plane.GateAddress{Socket: r.opts.Home.GateSocket(), Backend: b.Backend, Port: b.Port}.String()
+}
+
+// mark is the entry of a backend's environment by which its processes are found
+// where there are no cgroups.
+func (r *Runtime) mark(id plane.BackendID) string {
+	return means.At(r.opts.Home.Hash(), "", r.log).MarkEnv(id)
+}
+
+func explain(err error, image string) error {
+	if errors.Is(err, runtime.ErrDead) || errors.Is(err, runtime.ErrGone) || errors.Is(err, warden.ErrKeyInUse) {
+		return err
+	}
+	return fmt.Errorf("image %s: %w", image, err)
+}
