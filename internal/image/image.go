@@ -1,0 +1,53 @@
+package image
+
+import (
+	"path/filepath"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Image is one that is here, unpacked.
+type Image struct {
+	Digest string    // "sha256:…" of its manifest
+	Layers []string  // directories of its unpacked layers, lowest first
+	Config v1.Config // what it says of its program
+	Size   int64     // bytes, unpacked
+}
+
+// record is an image as the store keeps it.
+type record struct {
+	Digest string    `json:"digest"`
+	Layers []string  `json:"layers"` // hex digests of the uncompressed layers
+	Config v1.Config `json:"config"`
+	Size   int64     `json:"size"`
+}
+
+// naming is what a name means, and where that came from.
+type naming struct {
+	Digest string    `json:"digest"`
+	Engine string    `json:"engine,omitempty"` // the local engine's id of it, if it came from there
+	Pulled time.Time `json:"pulled"`
+	Used   time.Time `json:"used"`
+}
+
+func (s *Store) image(r record) *Image {
+	i := &Image{Digest: r.Digest, Config: r.Config, Size: r.Size}
+	for _, l := range r.Layers {
+		i.Layers = append(i.Layers, s.layerDir(l))
+	}
+	return i
+}
+
+func (s *Store) layerDir(hex string) string { return s.path("layers", hex, "fs") }
+
+// known gives the image of a digest if it is here.
+func (s *Store) known(digest string) (record, error) {
+	var r record
+	return r, s.read(filepath.Join("images", fileOfDigest(digest)), &r)
+}
+
+func fileOfDigest(digest string) string {
+	_, hex, _ := cutDigest(digest)
+	return hex
+}

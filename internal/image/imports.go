@@ -1,0 +1,238 @@
+package image
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/match"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// found is an image of an archive with the names that it has there.
+type found struct {
+	image v1.Image
+	names []string
+}
+
+// Import takes the images of an archive as `docker save` writes it, or of an OCI
+// layout (a directory, or an archive of one), under the names that it gives
+// them. It returns those.
+func (s *Store) Import(ctx context.Context, path string, tell func(Progress)) ([]Ref, error) {
+	unlock, err := s.share(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	all, cleanup, err := s.open(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("import %s: %w", path, err)
+	}
+	defer cleanup()
+	var refs []Ref
+	for _, f := range all {
+		if len(f.names) == 0 {
+			return refs, fmt.Errorf("import %s: it has an image without a name; give it one, as in docker save NAME:TAG", path)
+		}
+		img, err := s.take(ctx, f.image, "importing", tell)
+		if err != nil {
+			return refs, fmt.Errorf("import %s: %w", path, err)
+		}
+		for _, n := range f.names {
+			ref, err := ParseRef(n)
+			if err != nil {
+				return refs, fmt.Errorf("import %s: %w", path, err)
+			}
+			if err := s.name(ref, naming{Digest: img.Digest, Pulled: time.Now()}); err != nil {
+				return refs, err
+			}
+			refs = append(refs, ref)
+		}
+	}
+	return refs, nil
+}
+
+func (s *Store) open(ctx context.Context, path string) ([]found, func(), error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if st.IsDir() {
+		all, err := ofLayout(path)
+		return all, func() {}, err
+	}
+	if _, err := tarball.LoadManifest(opener(path)); err == nil {
+		all, err := ofArchive(path)
+		return all, func() {}, err
+	}
+	return s.ofLayoutArchive(ctx, path)
+}
+
+// spool keeps a stream in a file, which archives are read from in any order.
+func (s *Store) spool(ctx context.Context, r io.Reader) ([]found, func(), error) {
+	f, err := os.CreateTemp(s.path("tmp"), "archive-*")
+	if err != nil {
+		return nil, nil, err
+	}
+	cleanup := func() { _ = os.Remove(f.Name()) }
+	_, err = io.Copy(f, &guarded{r: r, ctx: ctx})
+	err = errors.Join(err, f.Close())
+	var all []found
+	if err == nil {
+		all, err = ofArchive(f.Name())
+	}
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	return all, cleanup, nil
+}
+
+func opener(path string) tarball.Opener {
+	return func() (io.ReadCloser, error) { return os.Open(path) }
+}
+
+func ofArchive(path string) ([]found, error) {
+	manifest, err := tarball.LoadManifest(opener(path))
+	if err != nil {
+		return nil, err
+	}
+	var all []found
+	for i, m := range manifest {
+		var tag *name.Tag
+		if len(m.RepoTags) > 0 {
+			t, err := name.NewTag(m.RepoTags[0])
+			if err != nil {
+				return nil, err
+			}
+			tag = &t
+		} else if len(manifest) > 1 {
+			return nil, fmt.Errorf("image %d of %d has no name", i+1, len(manifest))
+		}
+		img, err := tarball.Image(opener(path), tag)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found{img, m.RepoTags})
+	}
+	return all, nil
+}
+
+// The annotations by which layouts name their images.
+var nameAnnotations = []string{"io.containerd.image.name", "org.opencontainers.image.ref.name"}
+
+func ofLayout(dir string) ([]found, error) {
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	var all []found
+	for _, d := range manifest.Manifests {
+		f := found{}
+		for _, a := range nameAnnotations {
+			if n := d.Annotations[a]; n != "" && len(f.names) == 0 {
+				f.names = []string{n}
+			}
+		}
+		switch {
+		case d.MediaType.IsImage():
+			f.image, err = index.Image(d.Digest)
+		case d.MediaType.IsIndex():
+			f.image, err = ofIndex(index, d)
+		default:
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+// ofIndex chooses the image of an index that this machine can run.
+func ofIndex(index v1.ImageIndex, d v1.Descriptor) (v1.Image, error) {
+	inner, err := index.ImageIndex(d.Digest)
+	if err != nil {
+		return nil, err
+	}
+	images, err := inner.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range images.Manifests {
+		if m.MediaType.IsImage() && (m.Platform == nil || match.Platforms(platform())(m)) {
+			return inner.Image(m.Digest)
+		}
+	}
+	return nil, fmt.Errorf("it has no image for %s", platform())
+}
+
+// ofLayoutArchive unpacks an archive of a layout, files only.
+func (s *Store) ofLayoutArchive(ctx context.Context, path string) ([]found, func(), error) {
+	dir, err := os.MkdirTemp(s.path("tmp"), "layout-*")
+	if err != nil {
+		return nil, nil, err
+	}
+	cleanup := func() { _ = os.RemoveAll(dir) }
+	err = extract(ctx, path, dir)
+	var all []found
+	if err == nil {
+		all, err = ofLayout(dir)
+	}
+	if err != nil {
+		cleanup()
+		return nil, nil, fmt.Errorf("it is neither an archive of docker save nor an OCI layout: %w", err)
+	}
+	return all, cleanup, nil
+}
+
+func extract(ctx context.Context, path, dir string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	r := tar.NewReader(&guarded{r: f, ctx: ctx})
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name := filepath.Clean(h.Name)
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			return err
+		}
+		out, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(out, r)
+		if err = errors.Join(err, out.Close()); err != nil {
+			return err
+		}
+	}
+}

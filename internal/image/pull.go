@@ -1,0 +1,238 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"plane"
+)
+
+// Request asks for an image.
+type Request struct {
+	Ref         Ref
+	Policy      string // plane.PullIfNotPresent (also ""), PullAlways, PullNever
+	Credentials *plane.Credentials
+}
+
+// Progress is how far a pull has come.
+type Progress struct {
+	Text        string // "pulling", "unpacking", "importing"
+	Done, Total int64  // bytes; Total 0 = not known yet
+}
+
+// Pull gives the image, fetching it if the policy says so. However many ask for
+// one image at once, it is fetched once; it is given up when the last of them
+// is gone. tell hears of progress, possibly after others' pulls began, one call
+// at a time and none after Pull has returned. Errors are sentences.
+func (s *Store) Pull(ctx context.Context, r Request, tell func(Progress)) (*Image, error) {
+	key := flightKey{ref: r.Ref, policy: r.Policy}
+	if r.Credentials != nil {
+		key.credentials = *r.Credentials
+	}
+	s.mu.Lock()
+	f := s.flights[key]
+	if f == nil || f.waiters == 0 {
+		f = &flight{done: make(chan struct{}), told: map[*listener]bool{}}
+		fctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		f.cancel = cancel
+		s.flights[key] = f
+		go func() { // ends with the flight: its waiters wait for done, or cancel it
+			f.image, f.err = s.pull(fctx, r, f.tell)
+			s.mu.Lock()
+			if s.flights[key] == f {
+				delete(s.flights, key)
+			}
+			s.mu.Unlock()
+			close(f.done)
+			cancel()
+		}()
+	}
+	f.waiters++
+	s.mu.Unlock()
+	l := &listener{tell: tell}
+	f.listen(l)
+	defer f.deafen(l)
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		s.mu.Lock()
+		if f.waiters--; f.waiters == 0 {
+			f.cancel()
+		}
+		s.mu.Unlock()
+		return nil, ctx.Err()
+	}
+	return f.image, f.err
+}
+
+type flightKey struct {
+	ref         Ref
+	policy      string
+	credentials plane.Credentials
+}
+
+// flight is one pull and those who wait for it.
+type flight struct {
+	done    chan struct{}
+	image   *Image // once done is closed
+	err     error
+	cancel  context.CancelFunc
+	waiters int // guarded by the Store's mu
+
+	mu   sync.Mutex // guards the fields below; held while they are told
+	told map[*listener]bool
+	last Progress
+}
+
+type listener struct{ tell func(Progress) }
+
+func (f *flight) listen(l *listener) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told[l] = true
+	if f.last.Text != "" {
+		l.tell(f.last)
+	}
+}
+
+func (f *flight) deafen(l *listener) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.told, l)
+}
+
+func (f *flight) tell(p Progress) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = p
+	for l := range f.told {
+		l.tell(p)
+	}
+}
+
+// pull decides where an image comes from.
+func (s *Store) pull(ctx context.Context, r Request, tell func(Progress)) (*Image, error) {
+	unlock, err := s.share(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	here, have := s.named(r.Ref)
+	if r.Policy != plane.PullAlways {
+		// A name that the local engine has means what it means there: whoever
+		// just built an image wants that one.
+		img, err := s.fromEngine(ctx, r.Ref, here, tell)
+		if err != nil || img != nil {
+			return img, err
+		}
+		if have {
+			if img, err := s.known(here.Digest); err == nil {
+				s.touch(r.Ref, here)
+				return s.image(img), nil
+			}
+		}
+		if r.Policy == plane.PullNever {
+			return nil, fmt.Errorf("image %s isn't here, and pull_policy is Never; pull it with plane image pull %s, or set IfNotPresent", r.Ref.Short(), r.Ref.Short())
+		}
+	}
+	remote, err := fetch(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	img, err := s.take(ctx, remote, "pulling", tell)
+	if err != nil {
+		if ctx.Err() == nil {
+			err = explainFetch(r.Ref, err)
+		}
+		return nil, err
+	}
+	return img, s.name(r.Ref, naming{Digest: img.Digest, Pulled: time.Now()})
+}
+
+// fromEngine takes the image from the local engine, if that has it. nil, nil: it
+// hasn't, or can't be asked.
+func (s *Store) fromEngine(ctx context.Context, ref Ref, here naming, tell func(Progress)) (*Image, error) {
+	if s.from == nil {
+		return nil, nil
+	}
+	id, err := s.from.Inspect(ctx, ref)
+	if err != nil {
+		if !errors.Is(err, ErrNotThere) {
+			s.log.Debug("the local engine can't be asked for an image", "image", ref, "error", err)
+		}
+		return nil, nil
+	}
+	if id == here.Engine {
+		if r, err := s.known(here.Digest); err == nil {
+			s.touch(ref, here)
+			return s.image(r), nil
+		}
+	}
+	tell(Progress{Text: "copying from the local engine"})
+	archive, err := s.from.Save(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("copy image %s from the local engine: %w", ref.Short(), err)
+	}
+	defer archive.Close()
+	found, cleanup, err := s.spool(ctx, archive)
+	if err != nil {
+		return nil, fmt.Errorf("copy image %s from the local engine: %w", ref.Short(), err)
+	}
+	defer cleanup()
+	if len(found) != 1 {
+		return nil, fmt.Errorf("copy image %s from the local engine: its archive has %d images", ref.Short(), len(found))
+	}
+	img, err := s.take(ctx, found[0].image, "unpacking", tell)
+	if err != nil {
+		return nil, err
+	}
+	return img, s.name(ref, naming{Digest: img.Digest, Engine: id, Pulled: time.Now()})
+}
+
+// take unpacks what of img isn't here and records it.
+func (s *Store) take(ctx context.Context, img v1.Image, text string, tell func(Progress)) (*Image, error) {
+	digest, err := img.Digest()
+	if err != nil {
+		return nil, err
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	if err := suits(config); err != nil {
+		return nil, err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return nil, err
+	}
+	if len(layers) != len(config.RootFS.DiffIDs) {
+		return nil, fmt.Errorf("image has %d layers and names %d; its manifest is damaged", len(layers), len(config.RootFS.DiffIDs))
+	}
+	r := record{Digest: digest.String(), Config: config.Config}
+	m := &meter{text: text, tell: tell}
+	for i, l := range layers {
+		if _, ok := s.has(config.RootFS.DiffIDs[i].Hex); !ok {
+			if n, err := l.Size(); err == nil {
+				m.total += n
+			}
+		}
+	}
+	m.show()
+	for i, l := range layers {
+		diff := config.RootFS.DiffIDs[i]
+		size, err := s.unpack(ctx, m.metered(l), diff)
+		if err != nil {
+			return nil, err
+		}
+		r.Layers = append(r.Layers, diff.Hex)
+		r.Size += size
+	}
+	return s.image(r), s.write(filepath.Join("images", digest.Hex), r)
+}

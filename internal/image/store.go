@@ -1,0 +1,203 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// formatVersion is that of the layout on disk.
+const formatVersion = 1
+
+// Shift is how the owners of unpacked files differ from those in the image: 0
+// inside is First on this machine, for Count ids. The zero Shift is none.
+type Shift struct {
+	First int `json:"first"`
+	Count int `json:"count"`
+}
+
+// UserNamespace is the shift that all sandboxes of a machine share.
+var UserNamespace = Shift{First: 100_000, Count: 65_536}
+
+// Options of a Store.
+type Options struct {
+	Log    *slog.Logger // nil = none
+	Shift  Shift        // of a store that has to be made; one that exists keeps its own
+	Quota  int64        // bytes that GC keeps below; 0 = no limit
+	Engine Engine       // nil = none
+}
+
+// Engine is a local container engine whose images are found here too.
+type Engine interface {
+	// Inspect gives the engine's id of an image. ErrNotThere if it has none of
+	// that name; any other error means that nothing is known.
+	Inspect(ctx context.Context, ref Ref) (id string, err error)
+	// Save writes the image as an archive.
+	Save(ctx context.Context, ref Ref) (io.ReadCloser, error)
+}
+
+// ErrNotThere: there is no such image.
+var ErrNotThere = errors.New("no such image")
+
+// Store is images on disk. Several may be open on one directory, in any number of
+// processes. Safe for concurrent use.
+type Store struct {
+	dir   string
+	log   *slog.Logger
+	shift Shift
+	quota int64
+	from  Engine
+
+	mu      sync.Mutex // guards the field below
+	flights map[flightKey]*flight
+}
+
+type format struct {
+	Version int   `json:"version"`
+	Shift   Shift `json:"shift"`
+}
+
+// Open opens the store in dir, making it if there is none, and sweeps what
+// interrupted pulls left.
+func Open(dir string, o Options) (*Store, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{dir: dir, log: o.Log, shift: o.Shift, quota: o.Quota, from: o.Engine, flights: map[flightKey]*flight{}}
+	for _, d := range []string{"layers", "images", "names", "holds", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o711); err != nil {
+			return nil, fmt.Errorf("make image store: %w", err)
+		}
+	}
+	if err := s.readFormat(); err != nil {
+		return nil, err
+	}
+	// What is in tmp belongs to somebody only while they hold the lock.
+	if unlock, err := s.exclude(); err == nil {
+		s.sweep()
+		unlock()
+	}
+	return s, nil
+}
+
+func (s *Store) readFormat() error {
+	path := filepath.Join(s.dir, "format")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.write("format", format{formatVersion, s.shift})
+	}
+	var f format
+	if err == nil {
+		err = json.Unmarshal(b, &f)
+	}
+	if err != nil {
+		return fmt.Errorf("read image store: %w", err)
+	}
+	if f.Version != formatVersion {
+		return fmt.Errorf("image store %s has version %d, this program knows %d; remove the directory, images are pulled again", s.dir, f.Version, formatVersion)
+	}
+	s.shift = f.Shift
+	return nil
+}
+
+// Shift is how owners differ in this store.
+func (s *Store) Shift() Shift { return s.shift }
+
+func (s *Store) path(parts ...string) string {
+	return filepath.Join(append([]string{s.dir}, parts...)...)
+}
+
+// write replaces a file of the store with v as JSON.
+func (s *Store) write(name string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(s.path("tmp"), "file-*")
+	if err != nil {
+		return fmt.Errorf("write image store: %w", err)
+	}
+	defer os.Remove(f.Name())
+	if _, err = f.Write(b); err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), s.path(name))
+	}
+	if err != nil {
+		return fmt.Errorf("write image store: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) read(name string, v any) error {
+	b, err := os.ReadFile(s.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNotThere
+	}
+	if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if err != nil {
+		return fmt.Errorf("read image store: %w", err)
+	}
+	return nil
+}
+
+// errBusy: somebody adds to the store, or removes from it.
+var errBusy = errors.New("the image store is in use by a pull or a removal; try again when it is done")
+
+// share keeps everything that is in the store from being removed.
+func (s *Store) share(ctx context.Context) (unlock func(), err error) {
+	for {
+		unlock, err = s.flock(syscall.LOCK_SH | syscall.LOCK_NB)
+		if !errors.Is(err, errBusy) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// exclude is alone with the store, or errBusy.
+func (s *Store) exclude() (unlock func(), err error) {
+	return s.flock(syscall.LOCK_EX | syscall.LOCK_NB)
+}
+
+func (s *Store) flock(how int) (unlock func(), err error) {
+	f, err := os.OpenFile(s.path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock image store: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), how); err != nil {
+		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errBusy
+		}
+		return nil, fmt.Errorf("lock image store: %w", err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// sweep removes what was being unpacked. The caller is alone with the store.
+func (s *Store) sweep() {
+	entries, _ := os.ReadDir(s.path("tmp"))
+	for _, e := range entries {
+		if err := os.RemoveAll(s.path("tmp", e.Name())); err != nil {
+			s.log.Warn("what an interrupted pull left can't be removed", "error", err)
+		}
+	}
+}
