@@ -1,10 +1,12 @@
 package oci
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -13,13 +15,6 @@ import (
 
 // build makes all of a container but the container: files, file system, spec.
 func (r *Runtime) build(h *host, f *filter, b bundle, image *picture, u runtime.Unit) (*stage, error) {
-	if err := b.create(image.layers); err != nil {
-		return nil, err
-	}
-	hostname := string(u.Backend)
-	if err := b.etc(hostname, ""); err != nil {
-		return nil, err
-	}
 	argv, err := image.argv(u.Executable)
 	if err != nil {
 		return nil, err
@@ -31,51 +26,53 @@ func (r *Runtime) build(h *host, f *filter, b bundle, image *picture, u runtime.
 	if data != nil {
 		defer data.Close()
 	}
+	if err := b.create(); err != nil {
+		return nil, err
+	}
 	s := sandbox{
-		hostname: hostname, argv: argv, dir: image.dir(u.Executable), readOnly: u.Executable.ReadOnly,
+		hostname: string(u.Backend), argv: argv, dir: image.dir(u.Executable), readOnly: u.Executable.ReadOnly,
 		limits: u.Executable.Limits, caps: r.opts.CapAdd, userNS: !r.opts.NoUserNS, tmpfs: r.opts.TmpfsSize, filter: f,
-		binds: b.etcBinds(),
 	}
 	if h.runc {
 		s.groups = containerGroup(r.opts.Home.Hash(), string(u.Backend))
 	}
-	return newStage(h.hide, func(at *stage) error {
-		if err := r.mount(b, len(image.layers), u.Executable.Limits.DiskLimitBytes); err != nil {
+	return newStage(h.hide, b, func(at *stage) error {
+		if err := r.mount(at, b, image.layers, u.Executable.Limits.DiskLimitBytes); err != nil {
 			return err
 		}
-		root, err := openRootfs(b.path(rootDir))
+		if err := r.inhabit(at, &s, image, u); err != nil {
+			return err
+		}
+		etc, err := at.etc(s.hostname, "")
 		if err != nil {
 			return err
 		}
-		defer root.Close()
-		word := u.Executable.User
-		if word == "" {
-			word = image.config.User
-		}
-		if s.who, err = resolve(word, root.read("/etc/passwd"), root.read("/etc/group")); err != nil {
-			return err
-		}
-		if err := root.mkdir(s.dir, r.owner(0)); err != nil {
-			return fmt.Errorf("working directory %s of image %s: %w", s.dir, image.name, err)
-		}
-		s.env = image.environment(append(u.Env[:len(u.Env):len(u.Env)], r.mark(u.Backend)), s.who, hostname)
-		if err := root.program(image.name, argv[0], s.dir, value(s.env, "PATH")); err != nil {
-			return err
-		}
-		binds, err := r.show(h, b, u, data, s.who)
+		shown, err := r.show(h, at, u, data, s.who)
 		if err != nil {
 			return err
 		}
-		s.binds = append(s.binds, binds...)
-		if err := writeSpec(b.dir, s.spec()); err != nil {
-			return err
-		}
-		at.bundle = b.dir
-		if h.runc {
-			at.bundle, err = elsewhere(b)
-		}
-		return err
+		s.binds = append(etc, shown...)
+		return writeSpec(b.dir, s.spec())
 	})
+}
+
+// inhabit finds in the image whom and what to run.
+func (r *Runtime) inhabit(at *stage, s *sandbox, image *picture, u runtime.Unit) error {
+	s.root = at.path(rootDir)
+	root, err := openRootfs(s.root)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	word := cmp.Or(u.Executable.User, image.config.User)
+	if s.who, err = resolve(word, root.read("/etc/passwd"), root.read("/etc/group")); err != nil {
+		return err
+	}
+	if err := root.mkdir(s.dir, r.owner(0)); err != nil {
+		return fmt.Errorf("working directory %s of image %s: %w", s.dir, image.name, err)
+	}
+	s.env = image.environment(append(u.Env[:len(u.Env):len(u.Env)], r.mark(u.Backend)), s.who, s.hostname)
+	return root.program(image.name, s.argv[0], s.dir, value(s.env, "PATH"))
 }
 
 // owner is the host's number of a sandbox's user.
@@ -86,34 +83,49 @@ func (r *Runtime) owner(uid uint32) int {
 	return shift + int(uid)
 }
 
-// mount lays a file system of the backend's own over the image's.
-func (r *Runtime) mount(b bundle, layers int, limit *int64) error {
+// mount lays a file system of the backend's own over the image's layers, of
+// which the first is the lowest.
+func (r *Runtime) mount(at *stage, b bundle, layers []string, limit *int64) error {
 	size := r.opts.DefaultDisk
 	if limit != nil {
 		size = *limit
 	}
+	upper, work := upperDir, workDir // relative, so that no character of the path means anything
 	if size > 0 {
-		if err := b.disk(size, r.owner(0)); err != nil {
+		if err := b.disk(at.path(diskDir), size, r.owner(0)); err != nil {
 			return err
 		}
+		upper, work = at.path(diskDir, upperDir), at.path(diskDir, workDir)
 	}
-	for _, d := range []string{"upper", "work"} {
-		if err := os.Mkdir(b.path(writeDir, d), 0o755); err != nil {
+	lower := at.path(etcDir) // an image without layers: there is nothing in it yet
+	for i, layer := range layers {
+		link := at.path(layerDir, strconv.Itoa(i))
+		if err := os.Symlink(layer, link); err != nil {
 			return fmt.Errorf("make layer: %w", err)
 		}
-	}
-	if err := os.Chown(b.path(writeDir, "upper"), r.owner(0), r.owner(0)); err != nil {
-		return fmt.Errorf("make layer: %w", err)
+		if i == 0 {
+			lower = link
+			continue
+		}
+		lower = link + ":" + lower
 	}
 	if err := unix.Chdir(b.dir); err != nil { // of this thread alone
 		return fmt.Errorf("make layer: %w", err)
 	}
+	for _, d := range []string{upper, work} {
+		if err := unix.Mkdir(d, 0o755); err != nil {
+			return fmt.Errorf("make layer: %w", err)
+		}
+	}
+	if err := unix.Chown(upper, r.owner(0), r.owner(0)); err != nil {
+		return fmt.Errorf("make layer: %w", err)
+	}
 	// volatile: nothing of the layer outlives the backend, so it need not be
 	// brought to the disk.
-	options := b.overlay(layers)
-	err := unix.Mount("overlay", rootDir, "overlay", unix.MS_NODEV, options+",volatile")
+	options := "lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work
+	err := unix.Mount("overlay", at.path(rootDir), "overlay", unix.MS_NODEV, options+",volatile")
 	if errors.Is(err, unix.EINVAL) {
-		err = unix.Mount("overlay", rootDir, "overlay", unix.MS_NODEV, options)
+		err = unix.Mount("overlay", at.path(rootDir), "overlay", unix.MS_NODEV, options)
 	}
 	if err != nil {
 		return fmt.Errorf("the image's layers could not be put together (overlay): %w", err)
@@ -128,24 +140,24 @@ func (r *Runtime) mount(b bundle, layers int, limit *int64) error {
 // users, so that data made under one runtime is right under another, and
 // nothing is ever changed file by file. Where the file system can't do that
 // (errNoIDMap) new data is given to the shifted user, and stays this runtime's.
-func (r *Runtime) show(h *host, b bundle, u runtime.Unit, data *os.File, who user) ([]bind, error) {
+func (r *Runtime) show(h *host, at *stage, u runtime.Unit, data *os.File, who user) ([]bind, error) {
 	var all []bind
 	if u.Doors != "" {
 		if err := openDoors(u.Doors); err != nil {
 			return nil, err
 		}
-		if err := attach(u.Doors, b.path(doorsDir), nil); err != nil {
+		if err := attach(u.Doors, at.path(doorsDir), nil); err != nil {
 			return nil, err
 		}
-		all = append(all, bind{b.path(doorsDir), runtime.DoorsDir})
+		all = append(all, bind{at.path(doorsDir), runtime.DoorsDir})
 	}
 	if data == nil {
 		return all, nil
 	}
-	if err := r.attachData(h, data, b.path(dataDir), u.DataNew || data.Name() == newMount, who); err != nil {
+	if err := r.attachData(h, data, at.path(dataDir), u.DataNew || data.Name() == newMount, who); err != nil {
 		return nil, err
 	}
-	return append(all, bind{b.path(dataDir), runtime.DataDir}), nil
+	return append(all, bind{at.path(dataDir), runtime.DataDir}), nil
 }
 
 // attachData puts a backend's data over target, a directory of its own.

@@ -6,20 +6,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"plane/internal/drone/home"
 )
 
-// What a bundle consists of.
+// What a bundle consists of. It is little, because to make a file takes longer
+// than to mount a file system: the rest is on the stage.
 const (
-	rootDir  = "root"  // where its file system is mounted, in the launcher's namespace only
-	writeDir = "write" // what it writes: upper and work of the overlay
-	layerDir = "l"     // links to the layers, by short names: all must fit one page
-	dataDir  = "data"
-	doorsDir = "doors"
-	etcDir   = "etc" // hosts, hostname, resolv.conf
+	upperDir = "upper" // what it writes, unless that is on a disk of its own
+	workDir  = "work"
 	diskFile = "disk"
+	specFile = "config.json"
 	pidFile  = "pid"
 )
 
@@ -31,8 +28,11 @@ const hidden = "."
 
 func bundleOf(h home.Home, id string) bundle { return bundle{filepath.Join(h.Bundles(), id)} }
 
-// stateDir is where crun or runc keep their notes.
-func stateDir(h home.Home) string { return filepath.Join(h.Bundles(), hidden+"state") }
+// stateDir is where crun or runc keep their notes: in memory, like the table of
+// deadlines, because both mean nothing after a reboot.
+func stateDir(h home.Home) string {
+	return filepath.Join(filepath.Dir(h.TableFile()), h.Hash()+".oci")
+}
 
 // filterDir has what was compiled.
 func filterDir(h home.Home) string { return filepath.Join(h.Bundles(), hidden+"filters") }
@@ -46,55 +46,17 @@ func (b bundle) exists() bool {
 	return err == nil
 }
 
-// create makes an empty bundle over the layers.
-func (b bundle) create(layers []string) error {
-	for _, d := range []string{"", rootDir, writeDir, layerDir, dataDir, doorsDir, etcDir} {
-		if err := os.MkdirAll(b.path(d), 0o755); err != nil {
+// create makes an empty bundle.
+func (b bundle) create() error {
+	if err := os.Mkdir(b.dir, 0o700); errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(b.dir, 0o700)
+		if err != nil {
 			return fmt.Errorf("make bundle: %w", err)
 		}
-	}
-	if err := os.Mkdir(b.path("empty"), 0o755); err != nil {
+	} else if err != nil {
 		return fmt.Errorf("make bundle: %w", err)
 	}
-	for i, l := range layers {
-		if err := os.Symlink(l, b.path(layerDir, fmt.Sprint(i))); err != nil {
-			return fmt.Errorf("make bundle: %w", err)
-		}
-	}
 	return nil
-}
-
-// overlay is the mount's option: relative to the bundle, the uppermost first.
-func (b bundle) overlay(layers int) string {
-	var lower []string
-	for i := layers - 1; i >= 0; i-- {
-		lower = append(lower, fmt.Sprintf("%s/%d", layerDir, i))
-	}
-	if layers < 1 {
-		lower = append(lower, "empty")
-	}
-	return fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work", strings.Join(lower, ":"), writeDir, writeDir)
-}
-
-// etc writes the files that every sandbox gets over the image's own. None of
-// them tells of the host.
-func (b bundle) etc(hostname, resolver string) error {
-	hosts := "127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-	files := map[string]string{"hosts": hosts, "hostname": hostname + "\n", "resolv.conf": resolver}
-	for name, text := range files {
-		if err := writeFile(b.path(etcDir, name), []byte(text)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b bundle) etcBinds() []bind {
-	var all []bind
-	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
-		all = append(all, bind{b.path(etcDir, name), "/etc/" + name})
-	}
-	return all
 }
 
 // writeFile makes or overwrites a file in place, so that mounts of it see it.
@@ -128,6 +90,7 @@ func (b bundle) remove(h home.Home) error {
 	id := filepath.Base(b.dir)
 	removeGroups(containerGroup(h.Hash(), id))
 	err := errors.Join(os.RemoveAll(filepath.Join(stateDir(h), id)), os.RemoveAll(b.dir))
+	_ = os.Remove(stateDir(h)) // once it is empty; crun and runc make it
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove bundle of %s: %w", id, err)
 	}

@@ -14,9 +14,9 @@ import (
 // smallestDisk is what a file system with anything in it needs.
 const smallestDisk = 1 << 20
 
-// disk gives a backend's own layer a size: a file system in a sparse file. It
-// has no journal, since nothing of it outlives the backend.
-func (b bundle) disk(size int64, owner int) error {
+// disk gives a backend's own layer a size: a file system in a sparse file,
+// mounted at a directory. It has no journal, since nothing of it outlives the backend.
+func (b bundle) disk(at string, size int64, owner int) error {
 	if size < smallestDisk {
 		return fmt.Errorf("disk_limit_bytes is %d; the oci runtime can make disks of %d bytes and more", size, smallestDisk)
 	}
@@ -43,7 +43,7 @@ func (b bundle) disk(size int64, owner int) error {
 		return fmt.Errorf("disk_limit_bytes: %w", err)
 	}
 	defer loop.Close()
-	if err := unix.Mount(loop.Name(), b.path(writeDir), "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, ""); err != nil {
+	if err := unix.Mount(loop.Name(), at, "ext4", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, ""); err != nil {
 		return fmt.Errorf("disk_limit_bytes: the disk could not be mounted: %w", err)
 	}
 	return nil

@@ -145,11 +145,11 @@ func (h *host) close() {
 
 // launch is the command that runs a bundle's container, on a stage.
 func (h *host) launch(s *stage, state string, b bundle, id string, control bool) []string {
-	argv := []string{h.nsenter, "--mount=" + s.path(), "--", h.launcher}
+	argv := []string{h.nsenter, "--mount=" + s.name(), "--", h.launcher}
 	if !h.runc {
 		argv = append(argv, "--cgroup-manager=disabled")
 	}
-	argv = append(argv, "--root", state, "run", "--detach", "--pid-file", b.path(pidFile), "--bundle", s.bundle)
+	argv = append(argv, "--root", state, "run", "--detach", "--pid-file", b.path(pidFile), "--bundle", b.dir)
 	if control {
 		argv = append(argv, "--preserve-fds", "1")
 	}

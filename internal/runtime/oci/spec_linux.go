@@ -26,6 +26,7 @@ var (
 // sandbox is what a spec is made of. Nothing of it comes from a caller unless
 // it was checked.
 type sandbox struct {
+	root     string
 	hostname string
 	argv     []string
 	env      []string
@@ -48,7 +49,7 @@ type bind struct{ source, target string }
 func (s sandbox) spec() *specs.Spec {
 	out := &specs.Spec{
 		Version:  "1.0.2", // the oldest that has all this: crun and runc of Debian 12 know it
-		Root:     &specs.Root{Path: rootDir, Readonly: s.readOnly},
+		Root:     &specs.Root{Path: s.root, Readonly: s.readOnly},
 		Hostname: s.hostname,
 		Process:  s.process(),
 		Mounts:   s.mounts(),
@@ -128,5 +129,5 @@ func writeSpec(dir string, s *specs.Spec) error {
 	if err != nil {
 		return fmt.Errorf("write spec: %w", err)
 	}
-	return writeFile(filepath.Join(dir, "config.json"), b)
+	return writeFile(filepath.Join(dir, specFile), b)
 }

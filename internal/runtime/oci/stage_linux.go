@@ -18,12 +18,23 @@ import (
 // when container and stage are, even if every part of the drone is killed
 // meanwhile. It costs 0.2 ms; unshare(1) and mount(8) would cost 6.
 type stage struct {
-	ns     *os.File
-	bundle string // where the bundle is, there
+	ns    *os.File
+	place string // a directory in memory, seen only there; everybody may go through it
 }
 
-// newStage makes one. build makes its mounts; it runs on a thread that is in it.
-func newStage(hide []string, build func(*stage) error) (*stage, error) {
+// What is in the place of a stage.
+const (
+	rootDir  = "root"  // the container's file system
+	layerDir = "l"     // links to its layers, by short names: all of them must fit one page
+	diskDir  = "write" // a disk of its own for what it writes
+	dataDir  = "data"
+	doorsDir = "doors"
+	etcDir   = "etc" // hosts, hostname, resolv.conf
+)
+
+// newStage makes one for b. build makes its mounts; it runs on a thread that is
+// in it.
+func newStage(hide []string, b bundle, build func(*stage) error) (*stage, error) {
 	s := &stage{}
 	err := aside(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
@@ -37,10 +48,11 @@ func newStage(hide []string, build func(*stage) error) (*stage, error) {
 				return fmt.Errorf("hide %s: %w", dir, err)
 			}
 		}
-		if build != nil {
-			if err := build(s); err != nil {
-				return err
-			}
+		if err := s.furnish(b); err != nil {
+			return err
+		}
+		if err := build(s); err != nil {
+			return err
 		}
 		var err error
 		s.ns, err = os.Open("/proc/thread-self/ns/mnt")
@@ -52,8 +64,49 @@ func newStage(hide []string, build func(*stage) error) (*stage, error) {
 	return s, nil
 }
 
-// path is where others find the namespace while the stage is open.
-func (s *stage) path() string {
+// furnish chooses the place. It hides what is there on the host, so the bundle
+// must be elsewhere.
+func (s *stage) furnish(b bundle) error {
+	for _, dir := range []string{"/mnt", "/media", "/srv", "/opt"} {
+		if st, err := os.Stat(dir); err == nil && st.IsDir() && !strings.HasPrefix(b.dir, dir+"/") {
+			s.place = dir
+			break
+		}
+	}
+	if s.place == "" {
+		return errors.New("the oci runtime needs an empty directory to mount things at, unseen by others; make /mnt")
+	}
+	if err := unix.Mount("tmpfs", s.place, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755,size=1m"); err != nil {
+		return fmt.Errorf("mount at %s: %w", s.place, err)
+	}
+	for _, d := range []string{rootDir, layerDir, diskDir, dataDir, doorsDir, etcDir} {
+		if err := os.Mkdir(s.path(d), 0o755); err != nil {
+			return fmt.Errorf("make %s: %w", s.path(d), err)
+		}
+	}
+	return nil
+}
+
+func (s *stage) path(names ...string) string {
+	return filepath.Join(append([]string{s.place}, names...)...)
+}
+
+// etc writes the files that every sandbox gets over the image's own. None of
+// them tells of the host.
+func (s *stage) etc(hostname, resolver string) ([]bind, error) {
+	hosts := "127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+	var all []bind
+	for name, text := range map[string]string{"hosts": hosts, "hostname": hostname + "\n", "resolv.conf": resolver} {
+		if err := writeFile(s.path(etcDir, name), []byte(text)); err != nil {
+			return nil, err
+		}
+		all = append(all, bind{s.path(etcDir, name), "/etc/" + name})
+	}
+	return all, nil
+}
+
+// name is where others find the namespace while the stage is open.
+func (s *stage) name() string {
 	return filepath.Join("/proc", strconv.Itoa(os.Getpid()), "fd", strconv.Itoa(int(s.ns.Fd())))
 }
 
@@ -93,26 +146,6 @@ func attach(source, target string, idmap *os.File) error {
 		return fmt.Errorf("show %s to a sandbox: %w", source, err)
 	}
 	return nil
-}
-
-// elsewhere shows a bundle, with all that is mounted in it, at a directory that
-// everybody may reach: runc looks for it as the sandbox's root, which can't go
-// through the drone's own directories. Of the stage alone.
-func elsewhere(b bundle) (string, error) {
-	place := ""
-	for _, dir := range []string{"/mnt", "/media", "/srv", "/opt"} {
-		if st, err := os.Stat(dir); err == nil && st.IsDir() && !strings.HasPrefix(b.dir, dir+"/") {
-			place = dir
-			break
-		}
-	}
-	if place == "" {
-		return "", errors.New("runc needs one of the directories /mnt, /media, /srv and /opt to be there; make one, or use crun")
-	}
-	if err := unix.Mount(b.dir, place, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return "", fmt.Errorf("show the bundle to runc: %w", err)
-	}
-	return place, nil
 }
 
 // errNoIDMap: the file system can't show its files as belonging to others.
