@@ -69,7 +69,7 @@ func Start(t TB, o Options) *Engine {
 		"--host", e.Host, "--pidfile", filepath.Join(dir, "pid"),
 		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
 		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", e.group(),
-		"--shutdown-timeout", "1", "--containerd", e.containerdSocket(),
+		"--shutdown-timeout", "1", "--log-level", "warn", "--containerd", e.containerdSocket(),
 	}, o.Flags...)
 	t.Cleanup(func() { e.end(t) })
 	e.startContainerd(t)
@@ -94,6 +94,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.a
   "io.containerd.tracing.processor.v1.otlp"]
 [grpc]
   address = %q
+[debug]
+  level = "warn"
 `
 	at := filepath.Join(e.dir, "containerd.toml")
 	text := fmt.Sprintf(config, filepath.Join(e.dir, "containerd"), filepath.Join(e.dir, "exec", "containerd"), e.containerdSocket())

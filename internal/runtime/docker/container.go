@@ -1,0 +1,165 @@
+package docker
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+
+	"plane"
+	"plane/internal/runtime"
+)
+
+// The labels of our containers. The first is that of Plane 0.5.
+const (
+	labelBackend    = "dev.plane.backend"
+	labelDrone      = "dev.plane.drone" // home.Home.Hash
+	labelKey        = "dev.plane.key"   // plane.Key.Hash
+	labelGeneration = "dev.plane.generation"
+)
+
+// containerName is a backend's container.
+func containerName(id plane.BackendID) string { return "plane-" + string(id) }
+
+// backendOf is the other way round.
+func backendOf(name string) (plane.BackendID, bool) {
+	id, ok := strings.CutPrefix(strings.TrimPrefix(name, "/"), "plane-")
+	return plane.BackendID(id), ok && plane.BackendID(id).Check() == nil
+}
+
+const (
+	// usualPids is how many processes and threads a container may have that
+	// doesn't say: a fork bomb ends there, and hardly any program gets that far.
+	usualPids = 4096
+	tmpSize   = "64m" // of /tmp where the root can't be written
+)
+
+// describe is what the engine is told of a container. It asks nothing.
+func (o Options) describe(u runtime.Unit, mark string, way reach, mounts []mount.Mount) (client.ContainerCreateOptions, error) {
+	x := u.Executable
+	port, ok := network.PortFrom(uint16(u.Port), network.TCP)
+	if !ok {
+		return client.ContainerCreateOptions{}, wrong("port %d can't be listened on", u.Port)
+	}
+	c := &container.Config{
+		Image: x.Image, User: x.User, WorkingDir: x.Dir, Env: environment(u.Env, mark),
+		Labels: map[string]string{
+			labelBackend: "true", labelDrone: o.Home.Hash(), labelKey: u.Key.Hash(),
+			labelGeneration: strconv.FormatUint(uint64(u.Generation), 10),
+		},
+		// The drone looks by itself whether it answers.
+		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+	}
+	if len(x.Command) > 0 {
+		c.Entrypoint, c.Cmd = x.Command, []string{}
+	}
+	h := &container.HostConfig{
+		Runtime: o.EngineRuntime, LogConfig: o.logs(), NetworkMode: "none", Mounts: mounts,
+		SecurityOpt: []string{"no-new-privileges"}, Resources: resources(x),
+	}
+	if !o.EngineDefaults {
+		h.CapDrop, h.CapAdd = []string{"ALL"}, o.CapAdd
+	}
+	if x.ReadOnly {
+		h.ReadonlyRootfs = true
+		h.Tmpfs = map[string]string{"/tmp": "rw,nosuid,nodev,mode=1777,size=" + tmpSize}
+	}
+	if d := x.Limits.DiskLimitBytes; d != nil {
+		h.StorageOpt = map[string]string{"size": strconv.FormatInt(*d, 10)}
+	}
+	switch {
+	case x.NetworkName != nil && !slices.Contains(o.Networks, *x.NetworkName):
+		return client.ContainerCreateOptions{}, wrong("spawn_config.executable.network_name is %q, which this drone doesn't offer; its operator lists networks with --docker-networks", *x.NetworkName)
+	case x.NetworkName != nil:
+		h.NetworkMode = container.NetworkMode(*x.NetworkName)
+	case way == bridged:
+		h.NetworkMode = container.NetworkMode(o.bridge())
+	case way == published:
+		h.NetworkMode = "bridge"
+	}
+	if way == published {
+		c.ExposedPorts = network.PortSet{port: {}}
+		h.PortBindings = network.PortMap{port: {{HostIP: netip.MustParseAddr("127.0.0.1")}}}
+	}
+	return client.ContainerCreateOptions{Config: c, HostConfig: h, Name: containerName(u.Backend)}, nil
+}
+
+// environment has each name once, with its last value, and the mark.
+func environment(env []string, mark string) []string {
+	var all []string
+	at := map[string]int{}
+	for _, e := range append(slices.Clone(env), mark) {
+		name, _, _ := strings.Cut(e, "=")
+		if i, ok := at[name]; ok {
+			all[i] = e
+			continue
+		}
+		at[name] = len(all)
+		all = append(all, e)
+	}
+	return all
+}
+
+// logs bounds what output may take of the disk, unless the operator has
+// decided about it.
+func (o Options) logs() container.LogConfig {
+	if o.Log.Type == "" && len(o.Log.Config) == 0 {
+		return container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m", "max-file": "2"}}
+	}
+	return container.LogConfig{Type: o.Log.Type, Config: o.Log.Config}
+}
+
+// resources are the limits as Plane 0.5 maps them, and those that it hasn't.
+func resources(x plane.Executable) container.Resources {
+	l := x.Limits
+	var res container.Resources
+	if l.MemoryLimitBytes != nil {
+		res.Memory = *l.MemoryLimitBytes
+	}
+	if l.CPUPeriod != nil {
+		res.CPUPeriod = *l.CPUPeriod
+	}
+	if l.CPUPeriodPercent != nil {
+		period := int64(100_000) // µs, the kernel's default
+		if l.CPUPeriod != nil {
+			period = *l.CPUPeriod
+		}
+		res.CPUQuota = period * *l.CPUPeriodPercent / 100
+	}
+	pids := int64(usualPids)
+	if l.PidsLimit != nil {
+		pids = *l.PidsLimit
+	}
+	res.PidsLimit = &pids
+	for name, n := range map[string]*int64{"cpu": l.CPUTimeLimit, "nofile": l.OpenFilesLimit} {
+		if n != nil {
+			res.Ulimits = append(res.Ulimits, &container.Ulimit{Name: name, Soft: *n, Hard: *n})
+		}
+	}
+	if x.GPUs != "" {
+		count := -1 // all
+		if n, err := strconv.Atoi(x.GPUs); err == nil {
+			count = n
+		}
+		res.DeviceRequests = []container.DeviceRequest{{Count: count, Capabilities: [][]string{{"gpu"}}}}
+	}
+	return res
+}
+
+// discarded finds a limit that was asked and that the engine has only warned
+// about.
+func discarded(l plane.ResourceLimits, warnings []string) error {
+	for _, w := range warnings {
+		text := strings.ToLower(w)
+		if !strings.Contains(text, "discarded") || l.Zero() || strings.Contains(text, "pids") && l.PidsLimit == nil {
+			continue
+		}
+		return wrong("the Docker engine can't keep a limit of spawn_config.executable.resource_limits: %s", strings.TrimRight(w, "."))
+	}
+	return nil
+}

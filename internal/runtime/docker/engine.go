@@ -1,0 +1,153 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	goruntime "runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/client"
+)
+
+// wrong makes a sentence.
+func wrong(format string, args ...any) error { return fmt.Errorf(format, args...) }
+
+// says is the engine's own sentence.
+func says(err error) string {
+	s := strings.TrimPrefix(err.Error(), "Error response from daemon: ")
+	return strings.TrimRight(strings.TrimSpace(s), ".")
+}
+
+// answered reports whether the engine has refused what it was asked. Otherwise
+// it may have done it, or may do it yet.
+func answered(err error) bool {
+	for _, is := range []func(error) bool{
+		errdefs.IsNotFound, errdefs.IsConflict, errdefs.IsInvalidArgument, errdefs.IsInternal, errdefs.IsUnauthorized,
+		errdefs.IsPermissionDenied, errdefs.IsUnavailable, errdefs.IsNotImplemented, errdefs.IsNotModified,
+	} {
+		if is(err) {
+			return true
+		}
+	}
+	return false
+}
+
+// gone reports whether what was asked for isn't there, or is about to go.
+func gone(err error) bool { return errdefs.IsNotFound(err) || errdefs.IsConflict(err) }
+
+// brief is how long an engine that works takes for one answer at most, on a
+// busy machine.
+const brief = 5 * time.Second
+
+// reach is how a backend's port is reached.
+type reach int
+
+const (
+	unknown   reach = iota
+	inside          // through the gate, which enters the container's network
+	bridged         // its address on an internal bridge of ours
+	published       // a port of 127.0.0.1
+)
+
+// reached finds out, once, how backends are reached.
+func (r *Runtime) reached(ctx context.Context) (reach, error) {
+	r.mu.Lock()
+	known := r.reach
+	r.mu.Unlock()
+	if known != unknown {
+		return known, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, brief)
+	defer cancel()
+	res, err := r.engine.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return unknown, r.silent(err)
+	}
+	way, err := r.choose(res.Info)
+	if err != nil {
+		return unknown, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reach == unknown && way == published {
+		r.log.Warn("this engine runs in a machine of its own: ports of backends are published on 127.0.0.1, where every program of this machine reaches them, and what backends reach isn't limited")
+	}
+	r.reach = way
+	return way, nil
+}
+
+func (r *Runtime) choose(info system.Info) (reach, error) {
+	host, err := url.Parse(r.engine.DaemonHost())
+	local := err == nil && host.Scheme == "unix"
+	if !local || goruntime.GOOS != "linux" || info.OperatingSystem == "Docker Desktop" {
+		if r.o.Dev {
+			return published, nil
+		}
+		return unknown, errors.New("the containers of this Docker engine are not processes of this machine, so their deadlines can't be kept; run the drone where the engine runs, or use plane dev")
+	}
+	// Others have a kernel or network stack of their own, whose loopback isn't
+	// that of the namespace.
+	plain := []string{"", "runc", "crun", "youki", "nvidia", "io.containerd.runc.v2"}
+	if os.Geteuid() == 0 && slices.Contains(plain, r.o.EngineRuntime) {
+		return inside, nil
+	}
+	return bridged, nil
+}
+
+// Check says what is missing for backends to run here, nil if nothing is.
+func (r *Runtime) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, brief)
+	defer cancel()
+	res, err := r.engine.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return r.silent(err)
+	}
+	info := res.Info
+	if info.OSType != "" && info.OSType != "linux" {
+		return wrong("the Docker engine runs %s containers; Plane needs Linux containers", info.OSType)
+	}
+	if _, err := r.choose(info); err != nil {
+		return err
+	}
+	if _, ok := info.Runtimes[r.o.EngineRuntime]; !ok && r.o.EngineRuntime != "" {
+		return wrong("the Docker engine has no runtime %q; install it and name it in the engine's daemon.json, or leave out --docker-runtime", r.o.EngineRuntime)
+	}
+	for _, n := range r.o.Networks {
+		if _, err := r.engine.NetworkInspect(ctx, n, client.NetworkInspectOptions{}); err != nil {
+			return wrong("the Docker engine has no network %q; make it with `docker network create %s`, or leave it out of --docker-networks", n, n)
+		}
+	}
+	if r.o.MountBase != "" {
+		if st, err := os.Stat(r.o.MountBase); err != nil || !st.IsDir() {
+			return wrong("the mount base %s is not a directory; make it, or leave out --mount-base", r.o.MountBase)
+		}
+	}
+	return nil
+}
+
+// Survives reports whether containers run on while the engine is restarted.
+func (r *Runtime) Survives(ctx context.Context) (bool, error) {
+	res, err := r.engine.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return false, r.silent(err)
+	}
+	return res.Info.LiveRestoreEnabled, nil
+}
+
+// silent is the sentence for an engine that doesn't answer.
+func (r *Runtime) silent(err error) error {
+	if answered(err) {
+		return wrong("the Docker engine says: %s", says(err))
+	}
+	if errors.Is(err, os.ErrPermission) || strings.Contains(err.Error(), "permission denied") {
+		return wrong("the Docker engine at %s can't be used by this user; add it to the group docker, or run as root: %w", r.engine.DaemonHost(), err)
+	}
+	return wrong("the Docker engine at %s doesn't answer; start it, or set DOCKER_HOST: %w", r.engine.DaemonHost(), err)
+}

@@ -1,0 +1,116 @@
+package docker
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/client"
+	"golang.org/x/sys/unix"
+
+	"plane"
+)
+
+// Prune removes what is of this drone and of no use: containers that the warden
+// doesn't know, and, if the operator wants that, images that were pulled from
+// here and that no container has. See Options.PruneAge. A container of ours
+// that runs and isn't known is ended at once.
+func (r *Runtime) Prune(ctx context.Context) error {
+	ours := client.Filters{}.Add("label", labelBackend, labelDrone+"="+r.o.Home.Hash())
+	list, err := r.engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: ours})
+	if err != nil {
+		return r.silent(err)
+	}
+	// Asked after the list: a container that is made meanwhile has been known before.
+	known, err := r.known(ctx)
+	if err != nil {
+		return err
+	}
+	keep := map[plane.BackendID]bool{}
+	for _, b := range known {
+		keep[b.Backend] = true
+	}
+	for _, c := range list.Items {
+		id, named := backendOf(strings.Join(c.Names, ""))
+		if named && keep[id] {
+			continue
+		}
+		if c.State != "running" && time.Since(time.Unix(c.Created, 0)) < r.o.PruneAge {
+			continue
+		}
+		if err := r.remove(ctx, c.ID); err != nil && !gone(err) {
+			r.log.Warn("a container can't be removed", "container", c.ID, "error", err)
+		}
+	}
+	if !r.o.AutoPruneImages {
+		return nil
+	}
+	return r.pruneImages(ctx)
+}
+
+// freshImage is how long an image is kept that was asked for: its container may
+// not have been made yet.
+const freshImage = 10 * time.Minute
+
+func (r *Runtime) pruneImages(ctx context.Context) error {
+	age := max(r.o.PruneAge, freshImage)
+	if r.scarce(ctx) {
+		age = freshImage
+	}
+	idle := r.images.idle(time.Now().Add(-age))
+	if len(idle) == 0 {
+		return nil
+	}
+	list, err := r.engine.ContainerList(ctx, client.ContainerListOptions{All: true})
+	if err != nil {
+		return r.silent(err)
+	}
+	used := map[string]bool{}
+	for _, c := range list.Items {
+		used[c.ImageID] = true
+	}
+	for _, image := range idle {
+		found, err := r.engine.ImageInspect(ctx, image)
+		if err == nil && used[found.ID] {
+			continue
+		}
+		if err == nil {
+			// Of an image with other names only this one goes; without force the
+			// engine refuses where a container needs it.
+			_, err = r.engine.ImageRemove(ctx, image, client.ImageRemoveOptions{PruneChildren: true})
+		}
+		if err == nil || gone(err) {
+			r.images.drop(image)
+		}
+	}
+	return nil
+}
+
+// scarce reports whether less than a tenth of the engine's disk is free.
+func (r *Runtime) scarce(ctx context.Context) bool {
+	res, err := r.engine.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return false
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(res.Info.DockerRootDir, &st); err != nil {
+		return false // it is on another machine
+	}
+	return st.Bavail < st.Blocks/10
+}
+
+// Run prunes every minute until ctx ends.
+func (r *Runtime) Run(ctx context.Context) error {
+	t := time.NewTicker(time.Minute)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if err := r.Prune(ctx); err != nil && ctx.Err() == nil {
+			r.log.Debug("nothing was pruned", "error", err)
+		}
+	}
+}

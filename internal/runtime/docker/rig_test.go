@@ -1,0 +1,368 @@
+package docker_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"plane"
+	"plane/internal/dockertest"
+	"plane/internal/drone/home"
+	"plane/internal/drone/leaseclock"
+	"plane/internal/drone/means"
+	"plane/internal/drone/reaper"
+	"plane/internal/drone/table"
+	"plane/internal/drone/warden"
+	"plane/internal/runtime"
+	"plane/internal/runtime/docker"
+)
+
+// TestMain makes this test's own program serve as reaper and warden.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden") {
+		part(os.Args[1], os.Args[2])
+	}
+	os.Exit(m.Run())
+}
+
+func part(name, dir string) {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE) // as under nohup
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	h, err := home.New(dir)
+	if err == nil {
+		switch name {
+		case "reaper":
+			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
+		case "warden":
+			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 300 * time.Millisecond, Log: log})
+		}
+	}
+	if err != nil {
+		log.Error("ended", "error", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// rig is a drone without an agent: the test is the agent.
+type rig struct {
+	t      *testing.T
+	home   home.Home
+	engine *dockertest.Engine
+	r      *docker.Runtime
+	n      atomic.Int32
+}
+
+// newRig makes one with an engine of its own, which has the image "server".
+func newRig(t *testing.T, change ...func(*docker.Options)) *rig {
+	t.Helper()
+	g := newRigAt(t, dockertest.Start(t, dockertest.Options{}), change...)
+	g.engine.Load(t, image(t), "server:latest")
+	return g
+}
+
+func newRigAt(t *testing.T, e *dockertest.Engine, change ...func(*docker.Options)) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "plane")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := home.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &rig{t: t, home: h, engine: e}
+	g.r = g.runtime(change...)
+	t.Cleanup(g.end)
+	return g
+}
+
+func (g *rig) dial(ctx context.Context) (*warden.Client, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if err := reaper.Ensure(ctx, g.home, []string{exe, "reaper", g.home.Dir}); err != nil {
+		return nil, err
+	}
+	return warden.Connect(ctx, g.home)
+}
+
+func (g *rig) runtime(change ...func(*docker.Options)) *docker.Runtime {
+	g.t.Helper()
+	o := docker.Options{Home: g.home, Host: g.engine.Host, Dial: g.dial}
+	for _, c := range change {
+		c(&o)
+	}
+	r, err := docker.New(o)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return r
+}
+
+// end ends what runs, and looks that nothing is left.
+func (g *rig) end() {
+	g.r.Close()
+	r := g.runtime()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, watched := g.home.Holder("warden"); watched {
+		found, err := r.Found(ctx)
+		if err != nil {
+			g.t.Errorf("at the end: %v", err)
+		}
+		var all sync.WaitGroup
+		for _, f := range found {
+			all.Go(func() {
+				if p, err := r.Attach(ctx, f.Backend); err == nil {
+					_ = p.Stop(ctx, plane.Hard)
+					if _, err := p.Wait(ctx); err != nil {
+						g.t.Errorf("at the end: %s: %v", f.Backend, err)
+					}
+					_ = p.Forget(ctx)
+				}
+			})
+		}
+		all.Wait()
+		if err := r.Prune(ctx); err != nil {
+			g.t.Errorf("at the end: %v", err)
+		}
+		if left := g.containers("-aq"); left != "" {
+			g.t.Errorf("containers are left: %s", g.containers("-a"))
+		}
+	}
+	r.Close()
+	g.eventually("warden and reaper leave", func() bool {
+		_, w := g.home.Holder("warden")
+		_, r := g.home.Holder("reaper")
+		return !w && !r
+	})
+	m := means.New(g.home.Hash(), slog.New(slog.DiscardHandler))
+	if s := m.Strays(); len(s) > 0 {
+		g.t.Errorf("left running: %v", s)
+		m.Kill(s...)
+	}
+	m.Tidy()
+	if g.t.Failed() {
+		for _, part := range []string{"reaper", "warden"} {
+			b, _ := os.ReadFile(g.home.Log(part))
+			g.t.Logf("%s.log:\n%s", part, b)
+		}
+	}
+	_ = os.RemoveAll(g.home.Dir)
+}
+
+// containers is what `docker ps` says.
+func (g *rig) containers(args ...string) string {
+	out, err := exec.Command("docker", append([]string{"--host", g.engine.Host, "ps", "--no-trunc"}, args...)...).CombinedOutput()
+	if err != nil {
+		return err.Error() + ": " + string(out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (g *rig) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	g.t.Cleanup(cancel)
+	return ctx
+}
+
+// unit is a backend that does what args say; life is how far off its deadline is.
+func (g *rig) unit(life time.Duration, args ...string) runtime.Unit {
+	g.t.Helper()
+	name := fmt.Sprintf("b%d", g.n.Add(1))
+	u := runtime.Unit{
+		Backend: plane.BackendID(name), Key: plane.Key{Name: name}, Generation: 1,
+		Policy: plane.Fast, Epoch: 1, Deadline: leaseNow().Add(life), Grace: 500 * time.Millisecond,
+		Executable: plane.Executable{Image: "server", Command: append([]string{"/server"}, args...)},
+		Env:        []string{"PORT=8080", "SESSION_BACKEND_ID=" + name}, Port: 8080,
+	}
+	u.Doors = g.doors(u.Backend)
+	return u
+}
+
+func (g *rig) doors(id plane.BackendID) string {
+	g.t.Helper()
+	dir := g.home.DoorDir(id)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		g.t.Fatal(err)
+	}
+	return dir
+}
+
+func (g *rig) start(u runtime.Unit) runtime.Process {
+	g.t.Helper()
+	p, err := g.r.Start(g.ctx(), u)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return p
+}
+
+func (g *rig) wait(p runtime.Process) plane.Exit {
+	g.t.Helper()
+	exit, err := p.Wait(g.ctx())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return exit
+}
+
+// says runs a backend to its end and gives its output.
+func (g *rig) says(u runtime.Unit) string {
+	g.t.Helper()
+	return g.wait(g.start(u)).Output
+}
+
+func (g *rig) output(id plane.BackendID) string {
+	r, err := g.r.Output(g.ctx(), id, 0, false)
+	if err != nil {
+		return ""
+	}
+	defer r.Close()
+	b, _ := io.ReadAll(r)
+	return string(b)
+}
+
+// outputs waits until the backend has written text.
+func (g *rig) outputs(id plane.BackendID, text string) {
+	g.t.Helper()
+	g.eventually("it writes "+text, func() bool { return strings.Contains(g.output(id), text) })
+}
+
+func (g *rig) table() *table.Table {
+	g.t.Helper()
+	tb, err := table.Open(g.home.TableFile())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = tb.Close() })
+	return tb
+}
+
+// kill signals a part and returns its pid.
+func (g *rig) kill(part string, sig syscall.Signal) int {
+	g.t.Helper()
+	pid := 0
+	g.eventually(part+" runs", func() bool {
+		var held bool
+		pid, held = g.home.Holder(part)
+		return held && pid != 0
+	})
+	if err := syscall.Kill(pid, sig); err != nil {
+		g.t.Fatal(err)
+	}
+	return pid
+}
+
+func (g *rig) replaced(part string, old int) {
+	g.t.Helper()
+	g.eventually(part+" is replaced", func() bool {
+		pid, held := g.home.Holder(part)
+		return held && pid != old && pid != 0
+	})
+}
+
+func (g *rig) eventually(what string, ok func() bool) {
+	g.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			g.t.Fatal("never: " + what)
+		}
+	}
+}
+
+func leaseNow() plane.Instant { return leaseclock.Lease().Now() }
+
+func alive(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err == nil && !strings.Contains(string(b), ") Z ")
+}
+
+// marked reports whether any process carries the backend's marker.
+func (g *rig) marked(id plane.BackendID) bool {
+	dir, _ := os.ReadDir("/proc")
+	for _, d := range dir {
+		env, _ := os.ReadFile("/proc/" + d.Name() + "/environ")
+		if strings.Contains(string(env), g.home.Hash()+":"+string(id)+"\x00") {
+			return true
+		}
+	}
+	return false
+}
+
+var program = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "server")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	at := filepath.Join(dir, "server")
+	c := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", at, "./testdata/server")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	return os.ReadFile(at)
+})
+
+// image has /server and nothing else but a file of users.
+func image(t *testing.T, change ...func(*v1.Config)) v1.Image {
+	t.Helper()
+	server, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"server", server}, {"etc/passwd", []byte("root:x:0:0::/:/\napp:x:1234:1235::/:/\n")}, {"etc/group", []byte("root:x:0:\nstaff:x:77:\n")}} {
+		_ = w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o755, Size: int64(len(f.data)), Typeflag: tar.TypeReg})
+		_, _ = w.Write(f.data)
+	}
+	_ = w.Close()
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = file.DeepCopy()
+	file.Architecture, file.OS = "amd64", "linux"
+	file.Config.Entrypoint = []string{"/server"}
+	for _, c := range change {
+		c(&file.Config)
+	}
+	if img, err = mutate.ConfigFile(img, file); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
