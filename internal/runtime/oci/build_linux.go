@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 
@@ -19,13 +18,11 @@ func (r *Runtime) build(h *host, f *filter, b bundle, image *picture, u runtime.
 	if err != nil {
 		return nil, err
 	}
-	data, err := r.data(u)
+	shown, err := r.share(h, u)
 	if err != nil {
 		return nil, err
 	}
-	if data != nil {
-		defer data.Close()
-	}
+	defer shown.close()
 	if err := b.create(); err != nil {
 		return nil, err
 	}
@@ -47,11 +44,11 @@ func (r *Runtime) build(h *host, f *filter, b bundle, image *picture, u runtime.
 		if err != nil {
 			return err
 		}
-		shown, err := r.show(h, at, u, data, s.who)
+		binds, err := shown.attach(s.who, func(name string) string { return at.path(name) })
 		if err != nil {
 			return err
 		}
-		s.binds = append(etc, shown...)
+		s.binds = append(etc, binds...)
 		return writeSpec(b.dir, s.spec())
 	})
 }
@@ -131,63 +128,4 @@ func (r *Runtime) mount(at *stage, b bundle, layers []string, limit *int64) erro
 		return fmt.Errorf("the image's layers could not be put together (overlay): %w", err)
 	}
 	return nil
-}
-
-// show attaches the drone's own directories where the container takes them from.
-//
-// A directory of data belongs, on the disk, to the users that the image knows:
-// its root's files are root's. The mount alone is shifted into the sandbox's
-// users, so that data made under one runtime is right under another, and
-// nothing is ever changed file by file. Where the file system can't do that
-// (errNoIDMap) new data is given to the shifted user, and stays this runtime's.
-func (r *Runtime) show(h *host, at *stage, u runtime.Unit, data *os.File, who user) ([]bind, error) {
-	var all []bind
-	if u.Doors != "" {
-		if err := openDoors(u.Doors); err != nil {
-			return nil, err
-		}
-		if err := attach(u.Doors, at.path(doorsDir), nil); err != nil {
-			return nil, err
-		}
-		all = append(all, bind{at.path(doorsDir), runtime.DoorsDir})
-	}
-	if data == nil {
-		return all, nil
-	}
-	if err := r.attachData(h, data, at.path(dataDir), u.DataNew || data.Name() == newMount, who); err != nil {
-		return nil, err
-	}
-	return append(all, bind{at.path(dataDir), runtime.DataDir}), nil
-}
-
-// attachData puts a backend's data over target, a directory of its own.
-func (r *Runtime) attachData(h *host, data *os.File, target string, fresh bool, who user) error {
-	source := fmt.Sprintf("/proc/self/fd/%d", data.Fd())
-	idmap := h.idmap
-	if r.opts.NoUserNS {
-		idmap = nil
-	}
-	err := attach(source, target, idmap)
-	owner, group := int(who.uid), int(who.gid)
-	if errors.Is(err, errNoIDMap) {
-		owner, group = r.owner(who.uid), r.owner(who.gid)
-		err = attach(source, target, nil)
-	}
-	if err == nil && fresh {
-		err = data.Chown(owner, group)
-	}
-	return err
-}
-
-// openDoors lets whatever user the image has go through: whoever else is on the
-// machine can't come as far as here.
-func openDoors(dir string) error {
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return fmt.Errorf("show the socket to a sandbox: %w", err)
-	}
-	err := os.Chmod(dir+"/socket", 0o666)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

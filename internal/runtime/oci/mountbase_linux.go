@@ -13,32 +13,33 @@ import (
 	"plane/internal/runtime"
 )
 
-// newMount is the name of a directory that was just made for a mount.
-const newMount = "new mount"
-
 // data opens the directory that u sees as runtime.DataDir: its data, or its
-// mount below the operator's base. nil = none.
-func (r *Runtime) data(u runtime.Unit) (*os.File, error) {
+// mount below the operator's base, and tells whether it was just made. nil = none.
+func (r *Runtime) data(u runtime.Unit) (dir *os.File, fresh bool, err error) {
 	m, err := plane.ParseMount(u.Executable.Mount)
 	if err != nil {
-		return nil, fmt.Errorf("mount %w", err)
+		return nil, false, fmt.Errorf("mount %w", err)
 	}
 	wanted := m.ByKey || m.Path != ""
 	switch {
 	case u.Data != "" && wanted:
-		return nil, errors.New("mount and the data of the app would both be at " + runtime.DataDir + "; leave one of them out")
+		return nil, false, errors.New("mount and the data of the app would both be at " + runtime.DataDir + "; leave one of them out")
 	case u.Data != "":
-		return openDir(u.Data, u.Data)
+		dir, err = os.Open(u.Data)
+		if err != nil {
+			return nil, false, fmt.Errorf("open data: %w", err)
+		}
+		return dir, u.DataNew, nil
 	case !wanted:
-		return nil, nil
+		return nil, false, nil
 	case r.opts.MountBase == "":
 		r.log.Warn("the mount is left out: this drone has no --mount-base", "backend", u.Backend)
-		return nil, nil
+		return nil, false, nil
 	}
 	name := m.Path
 	if m.ByKey {
 		if u.Key.Name == "" {
-			return nil, errors.New("mount is true, which needs a key; this backend has none")
+			return nil, false, errors.New("mount is true, which needs a key; this backend has none")
 		}
 		name = u.Key.Hash()
 	}
@@ -47,31 +48,21 @@ func (r *Runtime) data(u runtime.Unit) (*os.File, error) {
 
 // openMount opens a directory below base, and makes it if need be. No link that
 // lies there leads out of it.
-func openMount(base, name string) (*os.File, error) {
+func openMount(base, name string) (dir *os.File, fresh bool, err error) {
 	root, err := os.OpenRoot(base)
 	if err != nil {
-		return nil, fmt.Errorf("mount: the drone's --mount-base can't be used: %w", err)
+		return nil, false, fmt.Errorf("mount: the drone's --mount-base can't be used: %w", err)
 	}
 	defer root.Close()
-	label := name
 	if _, err := root.Stat(name); errors.Is(err, fs.ErrNotExist) {
-		label = newMount
+		fresh = true
 	}
 	if err := root.MkdirAll(filepath.FromSlash(name), 0o755); err != nil {
-		return nil, fmt.Errorf("mount %q: %w", name, err)
+		return nil, false, fmt.Errorf("mount %q: %w", name, err)
 	}
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	dir, err = root.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("mount %q: %w", name, err)
+		return nil, false, fmt.Errorf("mount %q: %w", name, err)
 	}
-	defer f.Close()
-	return openDir(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), label)
-}
-
-func openDir(path, label string) (*os.File, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open data: %w", err)
-	}
-	return os.NewFile(uintptr(fd), label), nil
+	return dir, fresh, nil
 }

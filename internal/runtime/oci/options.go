@@ -10,13 +10,15 @@ import (
 	"plane"
 	"plane/internal/drone/home"
 	"plane/internal/drone/warden"
+	"plane/internal/image"
 )
 
 // Options of a Runtime. What loosens isolation is here and nowhere else: it is
 // the operator's to say, never the caller's.
 type Options struct {
-	Home home.Home
-	Dial func(context.Context) (*warden.Client, error) // makes sure that a warden runs and connects to it
+	Home   home.Home
+	Images *image.Store
+	Dial   func(context.Context) (*warden.Client, error) // makes sure that a warden runs and connects to it
 
 	Runtime     string       // crun or runc, by name or path; "" = whichever is found, crun first
 	Allowed     plane.Egress // the most that a backend may reach

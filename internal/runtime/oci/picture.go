@@ -1,42 +1,72 @@
 package oci
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"runtime"
+	"maps"
+	"slices"
 	"strings"
 
 	"plane"
+	"plane/internal/image"
+	"plane/internal/runtime"
 )
 
 // picture is what a start needs of an image.
 type picture struct {
-	name    string
-	digest  string
-	layers  []string // directories, the lowest first
-	config  config
-	release func() // gives up the hold that keeps its layers there
+	name   string
+	digest string
+	layers []string // directories, the lowest first
+	config config
 }
 
 // config is what an image says about its programs.
 type config struct {
-	Env                    []string
-	Entrypoint, Cmd        []string
-	User, WorkingDir       string
-	StopSignal             string
-	Platform, Architecture string
+	Env              []string
+	Entrypoint, Cmd  []string
+	User, WorkingDir string
+	StopSignal       string
 }
 
-// runnable reports an image that this machine can't run.
-func (p *picture) runnable() error {
-	if p.config.Platform != "" && p.config.Platform != "linux" {
-		return fmt.Errorf("image %s is for %s; this drone runs linux images", p.name, p.config.Platform)
-	}
-	if a := p.config.Architecture; a != "" && a != runtime.GOARCH && !(a == "386" && runtime.GOARCH == "amd64") {
-		return fmt.Errorf("image %s is for %s, and this machine is %s; build it for that, e.g. docker build --platform linux/%s", p.name, a, runtime.GOARCH, runtime.GOARCH)
-	}
-	return nil
+// source is where images come from.
+type source interface {
+	// pull gives the image of an executable, as its policy says. Errors are
+	// sentences for people.
+	pull(ctx context.Context, x plane.Executable, tell func(runtime.Progress)) (*picture, error)
+	// hold keeps an image there for a backend until release, whatever becomes of
+	// this process. Both may be called twice.
+	hold(ctx context.Context, user, digest string) error
+	release(user string) error
+	// holders are the backends that hold one.
+	holders() []string
 }
+
+// store is a store of images as a source.
+type store struct{ *image.Store }
+
+func (s store) pull(ctx context.Context, x plane.Executable, tell func(runtime.Progress)) (*picture, error) {
+	ref, err := image.ParseRef(x.Image)
+	if err != nil {
+		return nil, err
+	}
+	i, err := s.Pull(ctx, image.Request{Ref: ref, Policy: x.PullPolicy, Credentials: x.Credentials}, func(p image.Progress) {
+		tell(runtime.Progress{Text: p.Text, Done: p.Done, Total: p.Total})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &picture{name: ref.Short(), digest: i.Digest, layers: i.Layers, config: config{
+		Env: i.Config.Env, Entrypoint: i.Config.Entrypoint, Cmd: i.Config.Cmd,
+		User: i.Config.User, WorkingDir: i.Config.WorkingDir, StopSignal: i.Config.StopSignal,
+	}}, nil
+}
+
+func (s store) hold(ctx context.Context, user, digest string) error { return s.Hold(ctx, user, digest) }
+
+func (s store) release(user string) error { return s.Release(user) }
+
+func (s store) holders() []string { return slices.Sorted(maps.Keys(s.Holds())) }
 
 // argv is the command of a backend: the executable's takes the place of the
 // image's entrypoint and command.

@@ -26,8 +26,7 @@ func (p *process) Forget(ctx context.Context) error {
 	if err := p.Backend.Forget(ctx); err != nil && !errors.Is(err, runtime.ErrGone) {
 		return err
 	}
-	p.r.let(p.Running.Backend)
-	return p.bundle().remove(p.r.opts.Home)
+	return errors.Join(p.bundle().remove(p.r.opts.Home), p.r.from.release(string(p.Running.Backend)))
 }
 
 // Usage is what the backend's processes use, by looking from here.

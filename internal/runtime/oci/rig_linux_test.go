@@ -7,11 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,9 @@ type rig struct {
 	all   []*Runtime // closed at the end: those of before may have connected again
 	n     atomic.Int32
 	image picture
+
+	mu   sync.Mutex // guards held
+	held map[string]bool
 }
 
 // needs skips where sandboxes can't be made; in CI that is a failure.
@@ -109,7 +113,7 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &rig{t: t, home: h, layer: filepath.Join(dir, "layer")}
+	g := &rig{t: t, home: h, held: map[string]bool{}, layer: filepath.Join(dir, "layer")}
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -128,8 +132,8 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 		"etc/group":  "root:x:0:\napp:x:1001:\nvideo:x:44:app\n",
 	})
 	g.image = picture{
-		name: "test", digest: "sha256:test", layers: []string{g.layer}, release: func() {},
-		config: config{Entrypoint: []string{"/server"}, Platform: "linux", Architecture: runtime.GOARCH, Env: []string{"FROM=image"}},
+		name: "test", digest: "sha256:test", layers: []string{g.layer},
+		config: config{Entrypoint: []string{"/server"}, Env: []string{"FROM=image"}},
 	}
 	g.r = g.runtime()
 	t.Cleanup(g.end)
@@ -173,6 +177,26 @@ func (g *rig) own(dir string) {
 func (g *rig) pull(context.Context, plane.Executable, func(planeruntime.Progress)) (*picture, error) {
 	p := g.image
 	return &p, nil
+}
+
+func (g *rig) hold(_ context.Context, user, _ string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held[user] = true
+	return nil
+}
+
+func (g *rig) release(user string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.held, user)
+	return nil
+}
+
+func (g *rig) holders() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Collect(maps.Keys(g.held))
 }
 
 func (g *rig) runtime() *Runtime {
@@ -277,6 +301,9 @@ func (g *rig) end() {
 		if !strings.HasPrefix(e.Name(), hidden) {
 			g.t.Errorf("bundle %s is left", e.Name())
 		}
+	}
+	if left := g.holders(); len(left) > 0 {
+		g.t.Errorf("images are held for %v", left)
 	}
 	if g.t.Failed() {
 		for _, part := range []string{"reaper", "warden"} {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 
 	"plane"
 	"plane/internal/drone/means"
 	"plane/internal/drone/warden"
+	"plane/internal/image"
 	"plane/internal/runtime"
 	"plane/internal/runtime/line"
 )
@@ -36,12 +38,8 @@ var (
 	_ runtime.Meter   = (*process)(nil)
 )
 
-// source is where images come from.
-type source interface {
-	// pull gives the image of an executable, as its policy says, held until its
-	// release. Errors are sentences for people.
-	pull(ctx context.Context, x plane.Executable, tell func(runtime.Progress)) (*picture, error)
-}
+// New makes a Runtime.
+func New(o Options) *Runtime { return newRuntime(store{o.Images}, o) }
 
 func newRuntime(from source, o Options) *Runtime {
 	if o.Log == nil {
@@ -61,10 +59,6 @@ func (r *Runtime) Close() {
 	r.Line.Close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, p := range r.pictures {
-		p.release()
-	}
-	clear(r.pictures)
 	if r.host != nil {
 		r.host.close()
 		r.host = nil
@@ -85,8 +79,9 @@ func (r *Runtime) machine(ctx context.Context) (*host, *filter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if h.idmap == nil && !r.opts.NoUserNS {
-		return nil, nil, h.why
+	if err := r.users(h); err != nil {
+		h.close()
+		return nil, nil, err
 	}
 	if f, err = newFilter(r.opts.CapAdd, filterDir(r.opts.Home), h.version); err != nil {
 		h.close()
@@ -96,6 +91,20 @@ func (r *Runtime) machine(ctx context.Context) (*host, *filter, error) {
 	defer r.mu.Unlock()
 	r.host, r.filter = h, f
 	return h, f, nil
+}
+
+// users reports what stands in the way of sandboxes' own users.
+func (r *Runtime) users(h *host) error {
+	if r.opts.NoUserNS {
+		return nil
+	}
+	if h.idmap == nil {
+		return h.why
+	}
+	if s := r.opts.Images; s != nil && s.Shift() != image.UserNamespace {
+		return errors.New("the images of this data directory were unpacked for sandboxes without users of their own; remove its directory images, they are pulled again")
+	}
+	return nil
 }
 
 // Prepare pulls the image.
@@ -110,41 +119,28 @@ func (r *Runtime) Prepare(ctx context.Context, u runtime.Unit, tell func(runtime
 	if err != nil {
 		return runtime.Prepared{}, err
 	}
-	if err := p.runnable(); err != nil {
-		p.release()
-		return runtime.Prepared{}, err
-	}
 	r.keep(u.Backend, p)
 	return runtime.Prepared{Digest: p.digest}, nil
 }
 
-// keep holds the image that a start will use.
+// mostKept is how many prepared starts are remembered that haven't come.
+const mostKept = 1000
+
+// keep remembers the image that a start will use.
 func (r *Runtime) keep(id plane.BackendID, p *picture) {
 	r.mu.Lock()
-	old := r.pictures[id]
+	defer r.mu.Unlock()
+	if len(r.pictures) >= mostKept {
+		clear(r.pictures) // such a start looks for its image again
+	}
 	r.pictures[id] = p
-	r.mu.Unlock()
-	if old != nil {
-		old.release()
-	}
 }
 
-// let gives up what keep held.
-func (r *Runtime) let(id plane.BackendID) {
-	r.mu.Lock()
-	old := r.pictures[id]
-	delete(r.pictures, id)
-	r.mu.Unlock()
-	if old != nil {
-		old.release()
-	}
-}
-
-// picture is the image that was prepared for u, or what there is of it if that
-// was another agent's.
+// picture is the image that was prepared for u, or what there is of it here.
 func (r *Runtime) picture(ctx context.Context, u runtime.Unit) (*picture, error) {
 	r.mu.Lock()
 	p := r.pictures[u.Backend]
+	delete(r.pictures, u.Backend)
 	r.mu.Unlock()
 	if p != nil {
 		return p, nil
@@ -153,16 +149,7 @@ func (r *Runtime) picture(ctx context.Context, u runtime.Unit) (*picture, error)
 	if x.PullPolicy == plane.PullAlways {
 		x.PullPolicy = plane.PullIfNotPresent
 	}
-	p, err := r.from.pull(ctx, x, func(runtime.Progress) {})
-	if err != nil {
-		return nil, err
-	}
-	if err := p.runnable(); err != nil {
-		p.release()
-		return nil, err
-	}
-	r.keep(u.Backend, p)
-	return p, nil
+	return r.from.pull(ctx, x, func(runtime.Progress) {})
 }
 
 // turn is whose start of one backend it is.
@@ -209,13 +196,18 @@ func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, e
 	}
 	p, err := r.launch(ctx, b, u)
 	if err != nil {
-		if gone := b.remove(r.opts.Home); gone != nil {
-			r.log.Error("a bundle is left", "backend", u.Backend, "error", gone)
-		}
-		r.let(u.Backend)
+		r.drop(string(u.Backend))
 		return nil, err
 	}
 	return p, nil
+}
+
+// drop removes what is kept of a backend or sandbox that doesn't run.
+func (r *Runtime) drop(id string) {
+	err := errors.Join(bundleOf(r.opts.Home, id).remove(r.opts.Home), r.from.release(id))
+	if err != nil {
+		r.log.Error("something of a backend is left", "backend", id, "error", err)
+	}
 }
 
 // launch makes a bundle and has the warden run its container.
@@ -228,6 +220,16 @@ func (r *Runtime) launch(ctx context.Context, b bundle, u runtime.Unit) (runtime
 	if err != nil {
 		return nil, err
 	}
+	held := make(chan error, 1)
+	go func() { held <- r.from.hold(ctx, string(u.Backend), image.digest) }() // waits for the disk; received below
+	p, err := r.run(ctx, h, f, b, image, u)
+	if bad := <-held; err == nil && bad != nil {
+		r.log.Error("an image that is in use isn't held, so that it may be removed", "image", image.name, "error", bad)
+	}
+	return p, err
+}
+
+func (r *Runtime) run(ctx context.Context, h *host, f *filter, b bundle, image *picture, u runtime.Unit) (runtime.Process, error) {
 	stage, err := r.build(h, f, b, image, u)
 	if err != nil {
 		return nil, err
@@ -242,7 +244,7 @@ func (r *Runtime) launch(ctx context.Context, b bundle, u runtime.Unit) (runtime
 	if err != nil {
 		return nil, explain(err, image.name)
 	}
-	if err := f.learn(stateDir(r.opts.Home) + "/" + string(u.Backend)); err != nil {
+	if err := f.learn(filepath.Join(stateDir(r.opts.Home), string(u.Backend))); err != nil {
 		r.log.Warn("the compiled list of system calls is not kept, so that starts take longer", "error", err)
 	}
 	return p, nil

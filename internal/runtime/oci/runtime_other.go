@@ -16,6 +16,9 @@ type Runtime struct{}
 
 var errLinux = errors.New("the oci runtime needs Linux; use the docker runtime on this machine")
 
+// New makes one that says so.
+func New(Options) *Runtime { return &Runtime{} }
+
 // Check says that it isn't to be had.
 func (*Runtime) Check(context.Context) []string { return []string{errLinux.Error() + "."} }
 

@@ -130,20 +130,26 @@ func aside(f func() error) error {
 	return <-done
 }
 
-// attach puts a copy of the mount at source over target: without devices and
-// setuid, and with users as idmap says (nil = as they are). The target is the
-// launcher's own, so no image's link is followed.
-func attach(source, target string, idmap *os.File) error {
-	tree, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+// A tree is a copy of a mount of the host that isn't attached anywhere yet. It
+// is taken before a stage is entered, from where the host's can't be copied.
+type tree struct{ fd int }
+
+func copyTree(source string) (tree, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
-		return fmt.Errorf("show %s to a sandbox: %w", source, err)
+		return tree{}, fmt.Errorf("show %s to a sandbox: %w", source, err)
 	}
-	defer unix.Close(tree)
-	if err := restrict(tree, idmap); err != nil {
-		return fmt.Errorf("show %s to a sandbox: %w", source, err)
-	}
-	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("show %s to a sandbox: %w", source, err)
+	return tree{fd}, nil
+}
+
+// Close drops what wasn't attached.
+func (t tree) Close() { _ = unix.Close(t.fd) }
+
+// attach puts it over target. The target is the launcher's own, or nothing of
+// an image runs there yet.
+func (t tree) attach(target string) error {
+	if err := unix.MoveMount(t.fd, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("show a directory to a sandbox: %w", err)
 	}
 	return nil
 }
@@ -151,15 +157,20 @@ func attach(source, target string, idmap *os.File) error {
 // errNoIDMap: the file system can't show its files as belonging to others.
 var errNoIDMap = errors.New("file system without mapping of users")
 
-func restrict(tree int, idmap *os.File) error {
+// restrict takes devices and setuid from it, and shows its files as those of the
+// users that idmap says (nil = as they are).
+func (t tree) restrict(idmap *os.File) error {
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
 	if idmap != nil {
 		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
 		attr.Userns_fd = uint64(idmap.Fd())
 	}
-	err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr)
+	err := unix.MountSetattr(t.fd, "", unix.AT_EMPTY_PATH, &attr)
 	if idmap != nil && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM)) {
 		return errNoIDMap
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("show a directory to a sandbox: %w", err)
+	}
+	return nil
 }
