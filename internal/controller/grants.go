@@ -22,10 +22,11 @@ const (
 	VerbNode      Verb = "node"
 	VerbApp       Verb = "app"  // define apps and move them; the namespace is the app's name
 	VerbData      Verb = "data" // give up the kept data of keys
+	VerbExec      Verb = "exec" // run commands in backends
 	VerbAll       Verb = "*"
 )
 
-var verbs = []Verb{VerbConnect, VerbRead, VerbTerminate, VerbRevoke, VerbDrain, VerbAPIKey, VerbNode, VerbApp, VerbData, VerbAll}
+var verbs = []Verb{VerbConnect, VerbRead, VerbTerminate, VerbRevoke, VerbDrain, VerbAPIKey, VerbNode, VerbApp, VerbData, VerbExec, VerbAll}
 
 // Everywhere, as the namespace of Actor.May, asks for a grant without a
 // namespace: for verbs that concern the cluster.
