@@ -18,6 +18,7 @@ import (
 	"plane/internal/api"
 	"plane/internal/controller"
 	"plane/internal/drone"
+	"plane/internal/drone/gate"
 	"plane/internal/proxy"
 	"plane/internal/run"
 )
@@ -115,6 +116,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	}
 	defer agent.close()
 	p, err := proxy.New(proxy.Config{
+		Dial:    gate.DialAddress,
 		Metrics: proxy.NewMetrics(adm.Registry()),
 		Name:    devProxyName, Cluster: cluster, Hosts: []string{proxyHost, proxyListener.Addr().String()},
 		ControllerURLs: []string{apiURL}, Version: version, Hash: buildHash(), Log: log.With("part", "proxy"),

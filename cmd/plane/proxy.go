@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"plane"
+	"plane/internal/drone/gate"
 	"plane/internal/proxy"
 	"plane/internal/run"
 )
@@ -77,6 +78,7 @@ func runProxy(cmd *cobra.Command, f proxyFlags) error {
 	}
 	defer adm.close()
 	p, err := proxy.New(proxy.Config{
+		Dial:    gate.DialAddress,
 		Metrics: proxy.NewMetrics(adm.Registry()),
 		Name:    name, Cluster: cluster, Hosts: []string{l.Addr().String()}, ControllerURLs: f.urls,
 		RootRedirect: f.rootRedirect, Version: version, Hash: buildHash(), Log: log,

@@ -141,6 +141,7 @@ func newCrew(cfg *Config, j *journal.Journal) *crew {
 		ports:   newPorts(cfg.Ports, int(offset.Sum32()%uint32(n))),
 		doors:   newDoors(cfg.Home, cfg.Log),
 		shelf:   &shelf{Shelf: volume.NewShelf(cfg.Home)},
+		pulls:   make(chan struct{}, 1),
 		freed:   c.roster.free,
 		ended:   c.roster.end,
 	}

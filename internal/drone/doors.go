@@ -8,11 +8,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"plane"
 	"plane/internal/drone/home"
+	"plane/internal/runtime"
 )
 
 // doors are the sockets of backends, one each, all served by one server.
@@ -55,23 +58,26 @@ func newDoors(h home.Home, log *slog.Logger) *doors {
 // add opens the socket of a runner's backend and gives its path. It is there
 // before the backend starts; a second call changes nothing.
 func (d *doors) add(r *runner) (string, error) {
-	path := d.home.BackendSocket(r.id)
+	at, err := d.path(r)
+	if err != nil {
+		return "", err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.open[r.id] != nil {
-		return path, nil
+		return at, nil
 	}
 	// Left over from an agent before this one: the lock on the data directory
 	// says that nobody listens there.
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: at, Net: "unix"})
 	if err != nil {
 		return "", err
 	}
 	l.SetUnlinkOnClose(false) // a restart of the agent leaves the path
-	_ = os.Chmod(path, 0o600)
+	_ = os.Chmod(at, r.doorMode())
 	x := &door{l, r}
 	d.open[r.id] = x
 	d.wg.Go(func() {
@@ -79,7 +85,7 @@ func (d *doors) add(r *runner) (string, error) {
 			d.log.Warn("socket of a backend failed", "backend", r.id, "error", err)
 		}
 	})
-	return path, nil
+	return at, nil
 }
 
 // remove closes a socket and its path for good.
@@ -92,6 +98,29 @@ func (d *doors) remove(id plane.BackendID) {
 		_ = x.Close()
 	}
 	_ = os.Remove(d.home.BackendSocket(id))
+	_ = os.RemoveAll(d.home.DoorDir(id))
+}
+
+// path is where a backend's socket lies: that of an image in a directory of its
+// own, which it sees as runtime.DoorsDir.
+func (d *doors) path(r *runner) (string, error) {
+	if r.exec.Kind() != plane.KindImage {
+		return d.home.BackendSocket(r.id), nil
+	}
+	dir := d.home.DoorDir(r.id)
+	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return filepath.Join(dir, path.Base(runtime.Socket)), nil
+}
+
+// doorMode lets whatever user an image runs as use its socket: nobody else gets
+// to the directory that it lies in.
+func (r *runner) doorMode() os.FileMode {
+	if r.exec.Kind() == plane.KindImage {
+		return 0o666
+	}
+	return 0o600
 }
 
 // close ends the server and leaves the paths.

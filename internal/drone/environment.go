@@ -7,10 +7,22 @@ import (
 
 	"plane"
 	"plane/internal/drone/journal"
+	"plane/internal/runtime"
 )
 
 // environment is what a program starts with: the drone's, the app's, Plane's.
+//
+// An image starts from its own environment, never from that of the drone.
 func environment(base []string, x plane.Executable, id plane.BackendID, b journal.Backend, ports portSet, data, socket string) []string {
+	if x.Kind() == plane.KindImage {
+		base = nil
+		if data != "" {
+			data = runtime.DataDir
+		}
+		if socket != "" {
+			socket = runtime.Socket
+		}
+	}
 	env := slices.DeleteFunc(slices.Clone(base), func(e string) bool {
 		name, _, _ := strings.Cut(e, "=")
 		return foreign(name) || ofPlane(name)

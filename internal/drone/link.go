@@ -28,8 +28,9 @@ type link struct {
 	helpers  sync.WaitGroup
 	refusals int // of renewals, one after another; for handle alone
 
-	mu   sync.Mutex // guards the field below
-	logs map[int64]context.CancelFunc
+	mu    sync.Mutex // guards the fields below
+	logs  map[int64]context.CancelFunc
+	execs map[int64]*execution
 }
 
 // run works until the connection ends or ctx is done.
@@ -44,6 +45,7 @@ func (l *link) run(ctx context.Context) error {
 		l.renew,
 		func(c context.Context) error { return l.outbox.pump(c, l.conn.Send) },
 		l.measure,
+		l.tellPulls,
 		func(c context.Context) error { return l.sweep(ctx, c) },
 	} {
 		l.helpers.Go(func() { cancel(part(work)) })
@@ -85,6 +87,10 @@ func (l *link) handle(life, work context.Context, m wire.Message) error {
 		l.sendLogs(work, m)
 	case wire.LogsStop:
 		l.stopLogs(m.ID)
+	case wire.ExecAsk:
+		l.exec(work, m)
+	case wire.ExecPart:
+		l.execPart(m)
 	}
 	return nil
 }

@@ -27,6 +27,9 @@ func (c *crew) spawn(ctx context.Context, m wire.Spawn) wire.Acted {
 		if m.Volume != nil {
 			b.Volume = &journal.Volume{ID: m.Volume.ID, New: m.Volume.New}
 		}
+		if x, bad := plane.ParseExecutable(m.Spec.Executable); bad == nil {
+			b.Runtime = c.choose(x)
+		}
 		if err := c.journal.Put(journal.KindBackend, string(m.Backend), b); err != nil {
 			c.Log.Error("an order was not recorded on disk; it is refused", "backend", m.Backend, "error", err)
 			refusal = plane.RefusedClosing

@@ -95,8 +95,19 @@ func (p portSet) environment() []string {
 
 // addresses are those of the further ports, on the host of the main one.
 func (p portSet) addresses(main string) map[string]string {
+	if len(p.further) == 0 {
+		return nil
+	}
+	if inside, ok := plane.ParseGateAddress(main); ok {
+		out := make(map[string]string, len(p.further))
+		for name, port := range p.further {
+			inside.Port = port
+			out[name] = inside.String()
+		}
+		return out
+	}
 	host, _, err := net.SplitHostPort(main)
-	if err != nil || len(p.further) == 0 {
+	if err != nil {
 		return nil
 	}
 	out := make(map[string]string, len(p.further))

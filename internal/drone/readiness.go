@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plane"
+	"plane/internal/drone/gate"
 	"plane/internal/runtime"
 )
 
@@ -52,6 +53,7 @@ func (r *runner) probe(ctx context.Context) {
 		// Someone else made the socket: that it takes connections says nothing.
 		answers = answersHTTP
 	}
+	hint := r.probeHint()
 	r.helpers.Go(func() {
 		hinted, strangers := false, 0
 		for began := time.Now(); ; {
@@ -65,13 +67,21 @@ func (r *runner) probe(ctx context.Context) {
 			}
 			if !hinted && time.Since(began) > probeHint {
 				hinted = true
-				r.warn(fmt.Sprintf("not ready after %v: nothing of it answers at %s yet; a program must listen on 127.0.0.1:$PORT", probeHint, address))
+				r.warn(hint)
 			}
 			if !sleep(ctx, max(probePause(time.Since(began)), strangerPause(strangers))) {
 				return
 			}
 		}
 	})
+}
+
+// probeHint says what is waited for.
+func (r *runner) probeHint() string {
+	if r.exec.Kind() == plane.KindImage {
+		return fmt.Sprintf("not ready after %v: nothing in the container answers HTTP on port %d yet; a program must listen on $PORT, or the app say its port", probeHint, r.given.main)
+	}
+	return fmt.Sprintf("not ready after %v: nothing of it answers at %s yet; a program must listen on 127.0.0.1:$PORT", probeHint, r.state.Address)
 }
 
 // connects reports whether somebody takes connections at address. On loopback
@@ -113,8 +123,7 @@ func connects(_ context.Context, address string) bool {
 // answersHTTP waits for the first bytes of an answer for as long as the
 // connection lasts.
 func answersHTTP(ctx context.Context, address string) bool {
-	d := net.Dialer{Timeout: time.Second}
-	c, err := d.DialContext(ctx, "tcp", address)
+	c, err := gate.DialAddress(ctx, &net.Dialer{Timeout: time.Second}, address)
 	if err != nil {
 		return false
 	}

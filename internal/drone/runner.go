@@ -1,6 +1,7 @@
 package drone
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"plane"
 	"plane/internal/drone/journal"
 	"plane/internal/runtime"
+	"plane/internal/wire"
 )
 
 // shared is what all runners of an agent use.
@@ -21,6 +23,7 @@ type shared struct {
 	ports   *ports
 	doors   *doors
 	shelf   *shelf
+	pulls   chan struct{}              // with room for one: a runner has progress to tell
 	freed   func(*runner, plane.State) // nothing of its backend is left
 	ended   func(*runner)              // and that has been recorded
 }
@@ -42,7 +45,8 @@ type runner struct {
 	warning atomic.Pointer[string]
 	data    dataState
 	weight  weight
-	bounded atomic.Bool // writes beyond its disk limit fail
+	pull    atomic.Pointer[wire.Progress] // that wasn't told yet
+	bounded atomic.Bool                   // writes beyond its disk limit fail
 
 	course
 }
@@ -82,11 +86,14 @@ func newRunner(s *shared, id plane.BackendID, b journal.Backend, p journal.Progr
 	if err != nil {
 		r.refused = err.Message
 	}
-	r.runtime = s.Runtimes[x.Kind()]
+	r.runtime = s.Runtimes[cmp.Or(b.Runtime, s.choose(x))]
+	if x.Kind() == plane.KindImage {
+		r.given = insidePorts(x, b.Spec.Ports)
+	}
 	switch {
 	case r.refused != "":
 	case r.runtime == nil:
-		r.refused = "This drone has no runtime for " + x.Kind() + " executables."
+		r.refused = s.lacks(x)
 	case x.Kind() == plane.KindProcess && b.App == "" && !s.Commands:
 		r.refused = "This drone runs only the commands of apps; start it with --allow-commands to run those of callers."
 	}
@@ -251,8 +258,9 @@ func (r *runner) apply(ctx context.Context, e plane.Event) bool {
 	case plane.Ready:
 		r.show(Moment{Kind: MomentReady, State: next, Took: r.readyAt.Sub(r.record.AcceptedAt)})
 	case plane.Terminated:
-		report.Port = r.given.main
-		if all := r.given.all(); len(all) > 1 {
+		drawn := r.drawn()
+		report.Port = drawn.main
+		if all := drawn.all(); len(all) > 1 {
 			report.Ports = all[1:]
 		}
 		r.freed(r, next) // before anybody hears: the next generation may come at once
@@ -260,7 +268,7 @@ func (r *runner) apply(ctx context.Context, e plane.Event) bool {
 	urgent := next.Status == plane.Ready || next.Status == plane.Terminated
 	r.outbox.add(report, urgent, journal.Change{
 		Kind: journal.KindProgress, Key: string(r.id),
-		Value: journal.Progress{State: next, Port: r.given.main, Ports: r.given.further, ReadyAt: r.readyAt},
+		Value: journal.Progress{State: next, Port: r.drawn().main, Ports: r.drawn().further, ReadyAt: r.readyAt},
 	})
 	r.log.Debug("backend changed", "status", next.Status, "reason", next.Reason)
 	r.begin(ctx)

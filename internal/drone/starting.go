@@ -8,6 +8,7 @@ import (
 
 	"plane"
 	"plane/internal/runtime"
+	"plane/internal/wire"
 )
 
 // prepare fetches what the backend needs; its end aborts it.
@@ -18,7 +19,7 @@ func (r *runner) prepare(ctx context.Context) {
 	}
 	unit := r.unit("")
 	r.helpers.Go(func() {
-		prepared, err := r.runtime.Prepare(ctx, unit, func(runtime.Progress) {})
+		prepared, err := r.runtime.Prepare(ctx, unit, r.tellPull)
 		if err == nil && ctx.Err() == nil {
 			err = r.makeData()
 		}
@@ -69,6 +70,15 @@ func (r *runner) start(ctx context.Context) {
 	})
 }
 
+// tellPull notes progress for the controller; the link tells it in its own time.
+func (r *runner) tellPull(p runtime.Progress) {
+	r.pull.Store(&wire.Progress{Backend: r.id, Text: p.Text, Done: p.Done, Total: p.Total})
+	select {
+	case r.pulls <- struct{}{}:
+	default:
+	}
+}
+
 // startLeeway is how long an agent that leaves waits for starts under way. The
 // next agent takes over what they started; an aborted one would be lost.
 const startLeeway = 2 * time.Second
@@ -115,6 +125,11 @@ func (r *runner) fail(err error) {
 }
 
 func (r *runner) unit(socket string) runtime.Unit {
+	egress, _ := plane.ParseEgress(r.record.Spec.Egress) // checked with the spec
+	doors := ""
+	if r.exec.Kind() == plane.KindImage {
+		doors = r.Home.DoorDir(r.id)
+	}
 	return runtime.Unit{
 		Backend:    r.id,
 		Key:        r.record.Key,
@@ -126,6 +141,11 @@ func (r *runner) unit(socket string) runtime.Unit {
 		Executable: command(r.exec, r.given, r.BaseDir),
 		Env:        environment(r.BaseEnv, r.exec, r.id, r.record, r.given, r.dataDir(), socket),
 		Port:       r.given.main,
+		Ports:      r.given.further,
+		Doors:      doors,
+		Data:       r.dataDir(),
+		DataNew:    r.record.Spec.Data == plane.DataScratch || r.record.Volume != nil && r.record.Volume.New,
+		Egress:     egress,
 	}
 }
 

@@ -16,7 +16,10 @@ const (
 
 // measure reports what backends use, beside everything that must arrive.
 func (l *link) measure(ctx context.Context) error {
+	var before hostTimes
 	for sleep(ctx, l.telemetry) {
+		host := lookAtHost(l.Home.Dir, &before)
+		l.Metrics.lost(l.conn.SendTelemetry(wire.Telemetry{Host: &host}))
 		var batch []wire.Usage
 		for _, r := range l.roster.all() {
 			if u, ok := r.usage(ctx); ok {
@@ -34,6 +37,28 @@ func (l *link) measure(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// pullEvery is how often progress is told at most.
+const pullEvery = 200 * time.Millisecond
+
+// tellPulls tells how far preparations have come.
+func (l *link) tellPulls(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-l.pulls:
+		}
+		for _, r := range l.roster.all() {
+			if p := r.pull.Swap(nil); p != nil {
+				l.Metrics.lost(l.conn.SendTelemetry(*p))
+			}
+		}
+		if !sleep(ctx, pullEvery) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
 func (r *runner) usage(ctx context.Context) (wire.Usage, bool) {
 	g := r.now.Load()
 	if g.process == nil || g.state.Status == plane.Terminated {
@@ -47,7 +72,8 @@ func (r *runner) usage(ctx context.Context) (wire.Usage, bool) {
 		ctx, cancel := context.WithTimeout(ctx, usageTimeout)
 		defer cancel()
 		if x, err := m.Usage(ctx); err == nil {
-			u.CPUMS, u.Memory = x.CPU.Milliseconds(), x.Memory
+			u.CPUMS, u.Memory, u.Cache, u.Pids = x.CPU.Milliseconds(), x.Memory, x.Cache, x.Pids
+			u.In, u.Out, u.Disk = x.Received, x.Sent, x.Disk
 		}
 	}
 	return u, true

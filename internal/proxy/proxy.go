@@ -64,6 +64,10 @@ type Config struct {
 	Log            *slog.Logger
 	Metrics        *Metrics // nil = nothing is counted
 	Timeouts       Timeouts
+
+	// Dial connects to a backend at the address of its route; nil = that is
+	// always host:port.
+	Dial func(ctx context.Context, d *net.Dialer, address string) (net.Conn, error)
 }
 
 // Proxy forwards end users' requests to the backends of one cluster.
@@ -108,6 +112,11 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = func(ctx context.Context, d *net.Dialer, address string) (net.Conn, error) {
+			return d.DialContext(ctx, "tcp", address)
+		}
 	}
 	cfg.Timeouts = cfg.Timeouts.withDefaults()
 	p := &Proxy{

@@ -33,8 +33,7 @@ type upstream struct {
 
 // dial opens a connection to a backend.
 func (p *Proxy) dial(ctx context.Context, address string) (*upstream, error) {
-	d := net.Dialer{Timeout: p.cfg.Timeouts.Connect, KeepAlive: 15 * time.Second}
-	c, err := d.DialContext(ctx, "tcp", address)
+	c, err := p.cfg.Dial(ctx, &net.Dialer{Timeout: p.cfg.Timeouts.Connect, KeepAlive: 15 * time.Second}, address)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net"
+	"strconv"
 	"strings"
 
 	"plane"
@@ -27,7 +28,9 @@ func wayTo(r *request, t *target, route *plane.Route, address string) way {
 		key: t.meaning == meansKey, cookies: r.cookie != "",
 	}
 	if route.Host == plane.HostLocalhost {
-		if _, port, err := net.SplitHostPort(address); err == nil {
+		if inside, ok := plane.ParseGateAddress(address); ok {
+			w.local = "localhost:" + strconv.Itoa(inside.Port)
+		} else if _, port, err := net.SplitHostPort(address); err == nil {
 			w.local = "localhost:" + port
 		}
 	}

@@ -51,6 +51,7 @@ type Backend struct {
 	AcceptedAt plane.Instant     `json:"accepted_at"`
 	Request    string            `json:"request,omitempty"` // of the connect that asked for it
 	Volume     *Volume           `json:"volume,omitempty"`
+	Runtime    string            `json:"runtime,omitempty"` // that it was given to; "" = the one for its kind
 }
 
 // Volume is the kept data that a backend was given.
