@@ -1,11 +1,14 @@
 package oci
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"plane/internal/drone/home"
 )
@@ -83,6 +86,19 @@ func replaceFile(path string, text []byte) error {
 		err = os.Rename(f.Name(), path)
 	}
 	return err
+}
+
+// spec reads its spec.
+func (b bundle) spec() (*specs.Spec, error) {
+	text, err := os.ReadFile(b.path(specFile))
+	if err != nil {
+		return nil, err
+	}
+	var s specs.Spec
+	if err := json.Unmarshal(text, &s); err != nil || s.Process == nil {
+		return nil, fmt.Errorf("read spec: %w", err)
+	}
+	return &s, nil
 }
 
 // remove deletes a bundle, whatever of it is there. Nothing of it may run.

@@ -26,13 +26,10 @@ func (p *process) Forget(ctx context.Context) error {
 	if err := p.Backend.Forget(ctx); err != nil && !errors.Is(err, runtime.ErrGone) {
 		return err
 	}
+	p.r.mu.Lock()
+	delete(p.r.sizes, p.Running.Backend)
+	p.r.mu.Unlock()
 	return errors.Join(p.bundle().remove(p.r.opts.Home), p.r.from.release(string(p.Running.Backend)))
-}
-
-// Usage is what the backend's processes use, by looking from here.
-func (p *process) Usage(context.Context) (runtime.Usage, error) {
-	u, err := p.look().Usage(p.identity())
-	return runtime.Usage{CPU: u.CPU, Memory: u.Memory}, err
 }
 
 func (p *process) look() *means.Means { return means.At(p.r.opts.Home.Hash(), p.base, p.r.log) }
@@ -41,5 +38,5 @@ func (p *process) identity() means.Identity {
 	return means.Identity{Backend: p.Running.Backend, Pid: p.Running.Pid, Start: p.Running.Start, Group: p.Running.Group}
 }
 
-// id is that by which crun or runc know the container.
-func (p *process) id() string { return filepath.Base(p.bundle().dir) }
+// container is the name by which crun or runc know it.
+func (p *process) container() string { return filepath.Base(p.bundle().dir) }

@@ -30,6 +30,7 @@ type Runtime struct {
 	filter   *filter
 	starting map[plane.BackendID]*turn
 	pictures map[plane.BackendID]*picture
+	sizes    map[plane.BackendID]size
 }
 
 var (
@@ -50,7 +51,7 @@ func newRuntime(from source, o Options) *Runtime {
 	}
 	return &Runtime{
 		Line: line.New(o.Dial, o.Home, o.Log), opts: o, from: from, log: o.Log,
-		starting: map[plane.BackendID]*turn{}, pictures: map[plane.BackendID]*picture{},
+		starting: map[plane.BackendID]*turn{}, pictures: map[plane.BackendID]*picture{}, sizes: map[plane.BackendID]size{},
 	}
 }
 

@@ -37,16 +37,8 @@ const (
 func newStage(hide []string, b bundle, build func(*stage) error) (*stage, error) {
 	s := &stage{}
 	err := aside(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-			return fmt.Errorf("make a mount namespace: %w", err)
-		}
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-			return fmt.Errorf("keep mounts from the host: %w", err)
-		}
-		for _, dir := range hide {
-			if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-				return fmt.Errorf("hide %s: %w", dir, err)
-			}
+		if err := enterCopy(hide); err != nil {
+			return err
 		}
 		if err := s.furnish(b); err != nil {
 			return err
@@ -62,6 +54,23 @@ func newStage(hide []string, b bundle, build func(*stage) error) (*stage, error)
 		return nil, err
 	}
 	return s, nil
+}
+
+// enterCopy brings this thread into a copy of its mount namespace in which what
+// is mounted at hide isn't.
+func enterCopy(hide []string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("make a mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return fmt.Errorf("keep mounts from the host: %w", err)
+	}
+	for _, dir := range hide {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("hide %s: %w", dir, err)
+		}
+	}
+	return nil
 }
 
 // furnish chooses the place. It hides what is there on the host, so the bundle

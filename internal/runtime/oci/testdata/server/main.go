@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 func main() {
@@ -29,6 +30,8 @@ func main() {
 		signal.Ignore(syscall.SIGTERM)
 	case "fill":
 		fill(os.Args[2])
+	case "terminal":
+		terminal()
 	case "show":
 		show(os.Args[2:])
 		return
@@ -62,6 +65,27 @@ func fill(path string) {
 	}
 	fmt.Println(n, err)
 	os.Exit(0)
+}
+
+// terminal tells sizes until a line comes.
+func terminal() {
+	go func() {
+		sized := make(chan os.Signal, 1)
+		signal.Notify(sized, syscall.SIGWINCH)
+		for {
+			var s struct{ rows, cols, x, y uint16 }
+			_, _, _ = syscall.Syscall(syscall.SYS_IOCTL, 0, syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&s)))
+			fmt.Println("size", s.rows, s.cols)
+			select {
+			case <-sized:
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+	var word string
+	_, _ = fmt.Scan(&word)
+	fmt.Println("read", word)
+	os.Exit(5)
 }
 
 // show prints files, directories and what words stand for.

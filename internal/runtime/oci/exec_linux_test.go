@@ -1,0 +1,152 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"plane"
+	planeruntime "plane/internal/runtime"
+)
+
+// exec runs a command beside a backend.
+func (g *rig) exec(p *process, argv ...string) (int, string) {
+	g.t.Helper()
+	var out bytes.Buffer
+	code, err := p.Exec(g.ctx(), planeruntime.Command{Argv: argv, Stdout: &out, Stderr: &out, Stdin: strings.NewReader("in\n")})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return code, out.String()
+}
+
+func TestExecRunsInTheBackendsPlace(t *testing.T) {
+	for _, launcher := range []string{"crun", "runc"} {
+		t.Run(launcher, func(t *testing.T) {
+			g := newRig(t, func(o *Options) { o.Runtime = launcher })
+			u := g.unit()
+			u.Env, u.Executable.User = []string{"OWN=1"}, "app"
+			u.Executable.Limits = plane.ResourceLimits{MemoryLimitBytes: ptr(int64(64 << 20)), OpenFilesLimit: ptr(int64(99))}
+			p := g.start(u)
+			code, out := g.exec(p, "/server", "show", "id", "env", "limits", "/proc/self/status")
+			if code != 0 {
+				t.Errorf("exit %d", code)
+			}
+			says(t, out, "id 1000 1001 [44] / "+string(u.Backend), "OWN=1", "NoNewPrivs:\t1", "Seccomp:\t2", "CapBnd:\t0000000000000000")
+			if !strings.Contains(out, " 99\n") {
+				t.Errorf("without its limits:\n%s", out)
+			}
+			if code, out := g.exec(p, "/server", "exit", "7"); code != 7 || !strings.Contains(out, "bye") {
+				t.Errorf("exit %d, %q", code, out)
+			}
+			if code, out := g.exec(p, "/none"); code == 0 || out == "" {
+				t.Errorf("what isn't there: %d, %q", code, out)
+			}
+			began := time.Now()
+			g.exec(p, "/server", "exit", "0")
+			t.Logf("one exec takes %v", time.Since(began))
+			ended(t, g, p)
+		})
+	}
+}
+
+// ended: an exec that runs is in the backend's cgroups, ends with its caller's
+// context, and with the backend.
+func ended(t *testing.T, g *rig, p *process) {
+	run := func(ctx context.Context) chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := p.Exec(ctx, planeruntime.Command{Argv: []string{"/server", "stubborn"}, Stdout: io.Discard, Stderr: io.Discard})
+			done <- err
+		}()
+		return done
+	}
+	own, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.Pid()))
+	count := func() int {
+		pids, _ := p.look().Procs(p.identity())
+		n := 0
+		for _, pid := range pids {
+			cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			groups, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+			if string(cmd) == "/server\x00stubborn\x00" && string(groups) == string(own) {
+				n++
+			}
+		}
+		return n
+	}
+	ctx, cancel := context.WithCancel(g.ctx())
+	defer cancel()
+	done := run(ctx)
+	g.eventually("it runs in the backend's cgroups", func() bool { return count() == 1 })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
+	}
+	g.eventually("it is gone", func() bool { return count() == 0 })
+	done = run(g.ctx())
+	g.eventually("it runs", func() bool { return count() == 1 })
+	if err := p.Stop(g.ctx(), plane.Hard); err != nil {
+		t.Fatal(err)
+	}
+	g.wait(p)
+	<-done
+	if _, err := p.Exec(g.ctx(), planeruntime.Command{Argv: []string{"/server"}}); !errors.Is(err, planeruntime.ErrGone) {
+		t.Errorf("of one that ended: %v", err)
+	}
+}
+
+// screen is what a terminal shows, for one to wait for.
+type screen struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *screen) has(text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Contains(s.b.String(), text)
+}
+
+func TestExecHasATerminal(t *testing.T) {
+	for _, launcher := range []string{"crun", "runc"} {
+		t.Run(launcher, func(t *testing.T) {
+			g := newRig(t, func(o *Options) { o.Runtime = launcher })
+			p := g.start(g.unit())
+			in, keys := io.Pipe()
+			defer keys.Close()
+			var out screen
+			sizes := make(chan planeruntime.Size)
+			done := make(chan int, 1)
+			go func() {
+				code, err := p.Exec(g.ctx(), planeruntime.Command{
+					Argv: []string{"/server", "terminal"}, TTY: true, Rows: 31, Cols: 77, Resize: sizes, Stdin: in, Stdout: &out,
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				done <- code
+			}()
+			g.eventually("it has its first size", func() bool { return out.has("size 31 77") })
+			sizes <- planeruntime.Size{Rows: 40, Cols: 100}
+			g.eventually("it has its next size", func() bool { return out.has("size 40 100") })
+			_, _ = keys.Write([]byte("word\r"))
+			g.eventually("it reads", func() bool { return out.has("read word") })
+			if code := <-done; code != 5 {
+				t.Errorf("exit %d", code)
+			}
+		})
+	}
+}
