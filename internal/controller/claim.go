@@ -274,7 +274,7 @@ func (c *Controller) claimDone(out claimed) {
 		c.statics.add(out.spawn.StaticToken, b.ID)
 	}
 	route := c.routeOf(b, nil)
-	c.starting.put(route) // before the drone can say that it is ready
+	c.starting.put(route, b.Drone) // before the drone can say that it is ready
 	if s := c.drones.session(b.Drone); s != nil {
 		s.courier.send(out.spawn.Action, out.spawn)
 	}

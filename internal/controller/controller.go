@@ -65,7 +65,7 @@ func New(ctx context.Context, cfg Config) (*Controller, error) {
 		clock:    &clockWatch{clock: cfg.Clock},
 		logins:   &logins{byHash: map[[32]byte]login{}},
 		routes:   &withdrawals{waiting: map[plane.BackendID]*withdrawal{}},
-		starting: &startingRoutes{byID: map[plane.BackendID]plane.Route{}},
+		starting: &startingRoutes{byID: map[plane.BackendID]*startingRoute{}},
 		apps:     newAppBook(exclusive),
 		replaced: &replacements{ids: map[plane.BackendID]struct{}{}},
 		served:   &served{names: map[string]struct{}{}},
@@ -99,8 +99,11 @@ func (c *Controller) recall(ctx context.Context, exclusive bool) error {
 		if err := c.noteStatic(ctx, b); err != nil {
 			return err
 		}
-		if b.State.Status == plane.Ready {
+		switch {
+		case b.State.Status == plane.Ready:
 			c.use.ready(b, time.Now())
+		case b.State.Status.Order() < plane.Ready.Order():
+			return c.store.View(ctx, func(tx store.Tx) error { return c.recallStarting(tx, b.ID) })
 		}
 		return nil
 	})

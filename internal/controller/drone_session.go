@@ -36,6 +36,7 @@ type droneSession struct {
 	renewer  *renewer
 	asks     asks[wire.IdleAnswer]
 	logs     logStreams
+	execs    execs
 	usage    usage
 }
 
@@ -118,6 +119,7 @@ func (c *Controller) runDrone(ctx context.Context, s *droneSession, in admission
 	c.drones.remove(s)
 	s.asks.fail()
 	s.logs.fail(errors.New("the drone disconnected"))
+	s.execs.fail()
 	c.droneLeft(s)
 	c.log.Info("drone disconnected", "drone", s.name, "connection", s.connection, "cause", err)
 	return err
@@ -139,6 +141,10 @@ func (c *Controller) fromDrone(s *droneSession, m wire.Message) error {
 		c.use.held(m.Backends, time.Now())
 	case wire.LogsPart:
 		s.logs.part(m)
+	case wire.ExecPart:
+		s.execs.part(m)
+	case wire.Progress:
+		c.progressed(s, m)
 	}
 	return nil
 }

@@ -19,6 +19,12 @@ const (
 	eventAbandon  = "abandon"
 )
 
+// Kinds of event of a command that was run in a backend.
+const (
+	eventExec      = "exec"
+	eventExecEnded = "exec-ended"
+)
+
 // appEvent is one about an app: its key has the app's namespace and no name.
 func appEvent(kind string, a Actor, app, text string) store.Event {
 	return store.Event{Kind: kind, Actor: a.String(), Key: plane.Key{Namespace: app}, RequestID: a.RequestID, Text: text}

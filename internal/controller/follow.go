@@ -35,8 +35,20 @@ func (c *Controller) Status(ctx context.Context, id plane.BackendID) (StatusEntr
 // order and without gaps, first those of the past; it returns nil after
 // terminated, and each's error if there is one.
 func (c *Controller) Follow(ctx context.Context, id plane.BackendID, after plane.Status, each func(StatusEntry) error) error {
+	return c.FollowProgress(ctx, id, after, each, nil)
+}
+
+// FollowProgress is Follow, and gives to tell how far the preparation of the
+// backend has come, the latest first, while it lasts. Both are called one at a time.
+func (c *Controller) FollowProgress(ctx context.Context, id plane.BackendID, after plane.Status, each func(StatusEntry) error, tell func(plane.Pull) error) error {
 	hint, stop := c.hub.subscribe(topic(id))
 	defer stop()
+	var told pulls
+	if tell != nil {
+		moved, stop := c.hub.subscribe(topicProgress(id))
+		defer stop()
+		told = pulls{moved: moved, tell: tell}
+	}
 	last, first := after.Order(), true
 	for {
 		steps, err := c.history(ctx, id)
@@ -62,9 +74,36 @@ func (c *Controller) Follow(ctx context.Context, id plane.BackendID, after plane
 		if last >= plane.Terminated.Order() {
 			return nil
 		}
+		if err := c.untilHint(ctx, id, hint, &told); err != nil {
+			return err
+		}
+	}
+}
+
+// pulls is what one follower is told of a preparation.
+type pulls struct {
+	moved <-chan struct{} // nil = nothing
+	tell  func(plane.Pull) error
+	last  *plane.Pull
+}
+
+// untilHint waits until there may be another status, and tells of progress meanwhile.
+func (c *Controller) untilHint(ctx context.Context, id plane.BackendID, hint <-chan struct{}, told *pulls) error {
+	poll := time.NewTimer(pollWait)
+	defer poll.Stop()
+	for {
+		if p := c.starting.pull(id); told.moved != nil && p != nil && p != told.last {
+			told.last = p
+			if err := told.tell(*p); err != nil {
+				return err
+			}
+		}
 		select {
 		case <-hint:
-		case <-time.After(pollWait):
+			return nil
+		case <-poll.C:
+			return nil
+		case <-told.moved:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -1,6 +1,10 @@
 package controller
 
-import "sync"
+import (
+	"sync"
+
+	"plane"
+)
 
 // topic is what a hint is about: a backend's id, or one of the words below.
 type topic string
@@ -9,6 +13,9 @@ const (
 	topicEvents topic = "\x00events" // the log grew
 	topicDrones topic = "\x00drones" // a drone became ready
 )
+
+// topicProgress is about a backend's preparation.
+func topicProgress(id plane.BackendID) topic { return topic("\x00progress " + id) }
 
 // hub wakes those who wait for a change. A hint carries no data and may come
 // for nothing: whoever is woken looks at the store.

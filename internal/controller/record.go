@@ -228,6 +228,9 @@ func (c *Controller) recordDone(out recorded) {
 			c.tell("a backend is ready", b)
 			c.use.ready(b, time.Now())
 		default:
+			if c.starting.advance(out.routes[id]) {
+				c.push(out.routes[id]) // it isn't being pulled any more
+			}
 			c.hub.notify(topic(id))
 			continue // on its way to ready: no proxy does anything else for it
 		}

@@ -29,6 +29,8 @@ func (c *Controller) routeOf(b store.Backend, revoked map[string]int64) plane.Ro
 	}
 	r.App, r.Access, r.Host = b.App, c.accessOf(b.Spec), b.Spec.Host
 	switch b.State.Status {
+	case plane.Scheduled, plane.Loading:
+		r.Pull = c.starting.pull(b.ID)
 	case plane.Waiting, plane.Ready: // of a waiting one to say where it is waited for
 		r.Address, r.Ports = b.State.Address, b.State.Ports
 	case plane.Terminated:

@@ -33,6 +33,7 @@ type Conn struct {
 	ws   *websocket.Conn
 	wake chan struct{} // capacity 1
 	bulk chan Message  // of SendBulk
+	over chan struct{} // closed with ended
 
 	mu        sync.Mutex // guards the fields below
 	queue     []Message
@@ -65,7 +66,7 @@ func Accept(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 
 func newConn(ws *websocket.Conn) *Conn {
 	ws.SetReadLimit(maxMessage)
-	return &Conn{ws: ws, wake: make(chan struct{}, 1), bulk: make(chan Message, bulkQueue)}
+	return &Conn{ws: ws, wake: make(chan struct{}, 1), bulk: make(chan Message, bulkQueue), over: make(chan struct{})}
 }
 
 // Write sends one message at once. Only before Run.
@@ -126,13 +127,17 @@ func (c *Conn) SendTelemetry(m Message) (dropped int) {
 	return dropped
 }
 
-// SendBulk queues m behind everything else and waits for room, until ctx is
-// done: for streams that may be longer than what the peer takes at once. ctx
-// must end with the connection.
+// SendBulk queues m behind everything that is queued and waits for room, until
+// ctx is done or the connection has ended: for streams that may be longer than
+// what the peer takes at once.
 func (c *Conn) SendBulk(ctx context.Context, m Message) error {
 	select {
 	case c.bulk <- m:
 		return nil
+	case <-c.over:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.ended
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -146,11 +151,16 @@ func (c *Conn) signal() {
 }
 
 func (c *Conn) endLocked(err error) {
-	if c.ended == nil {
-		c.ended = err
-	}
+	c.endedLocked(err)
 	if c.cancel != nil {
 		c.cancel(err)
+	}
+}
+
+func (c *Conn) endedLocked(err error) {
+	if c.ended == nil {
+		c.ended = err
+		close(c.over)
 	}
 }
 
@@ -188,9 +198,7 @@ func (c *Conn) Run(ctx context.Context, handle func(Message) error) error {
 	<-ctx.Done()
 	cause := context.Cause(ctx)
 	c.mu.Lock()
-	if c.ended == nil {
-		c.ended = fmt.Errorf("%w: %w", ErrClosed, cause)
-	}
+	c.endedLocked(fmt.Errorf("%w: %w", ErrClosed, cause))
 	c.queue, c.telemetry = nil, nil
 	c.mu.Unlock()
 	_ = c.ws.CloseNow()
@@ -215,6 +223,28 @@ func (c *Conn) read(ctx context.Context, handle func(Message) error) error {
 
 func (c *Conn) write(ctx context.Context) error {
 	for {
+		if err := c.writeQueued(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.wake:
+		case m := <-c.bulk:
+			// What was queued before it goes before it.
+			if err := c.writeQueued(ctx); err != nil {
+				return err
+			}
+			if err := c.Write(ctx, m); err != nil {
+				return fmt.Errorf("write %s: %w", m.kind(), err)
+			}
+		}
+	}
+}
+
+// writeQueued writes until nothing is queued beside bulk.
+func (c *Conn) writeQueued(ctx context.Context) error {
+	for {
 		c.mu.Lock()
 		batch := c.queue
 		c.queue = nil
@@ -223,19 +253,10 @@ func (c *Conn) write(ctx context.Context) error {
 			c.telemetry = c.telemetry[1:]
 		}
 		c.mu.Unlock()
+		if len(batch) == 0 {
+			return nil
+		}
 		for _, m := range batch {
-			if err := c.Write(ctx, m); err != nil {
-				return fmt.Errorf("write %s: %w", m.kind(), err)
-			}
-		}
-		if len(batch) > 0 {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-c.wake:
-		case m := <-c.bulk:
 			if err := c.Write(ctx, m); err != nil {
 				return fmt.Errorf("write %s: %w", m.kind(), err)
 			}

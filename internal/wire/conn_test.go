@@ -431,3 +431,50 @@ func TestAcceptRefusesWhatIsNoUpgrade(t *testing.T) {
 		t.Errorf("answered %d %q", w.Code, b)
 	}
 }
+
+func TestStreamsStayBehindWhatWasSentBeforeThem(t *testing.T) {
+	a, b := pair(t)
+	const rounds = 5000
+	got := make(chan int64, 2*rounds)
+	running(t.Context(), t, b, func(m Message) error {
+		switch m := m.(type) {
+		case ExecAsk:
+			got <- m.ID
+		case ExecPart:
+			got <- m.ID
+		}
+		return nil
+	})
+	running(t.Context(), t, a, func(Message) error { return nil })
+	for i := range int64(rounds) {
+		if err := a.Send(ExecAsk{ID: 2 * i}); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.SendBulk(t.Context(), ExecPart{ID: 2*i + 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[int64]bool{}
+	for range 2 * rounds {
+		id := wait(t, got, "a message")
+		seen[id] = true
+		if id%2 == 1 && !seen[id-1] {
+			t.Fatalf("part %d came before what it belongs to", id)
+		}
+	}
+}
+
+func TestAStreamThatWaitsEndsWithItsConnection(t *testing.T) {
+	a, _ := pair(t)
+	for range bulkQueue {
+		if err := a.SendBulk(t.Context(), ExecPart{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- a.SendBulk(context.Background(), ExecPart{}) }()
+	a.Close("done")
+	if err := wait(t, waited, "the end of a wait"); !errors.Is(err, ErrClosed) {
+		t.Errorf("a stream on a connection that ended gives %v", err)
+	}
+}

@@ -244,7 +244,8 @@ type ExecAsk struct {
 
 // ExecPart is a piece of a command's input (to the drone) or output (from it).
 // Each side may have at most ExecWindow bytes under way that the other hasn't
-// acknowledged by Taken.
+// acknowledged by Taken. Data and what must come after it, EOF and the last
+// part, go through SendBulk; Taken and Kill through Send.
 type ExecPart struct {
 	ID     int64  `json:"id"`
 	Data   []byte `json:"data,omitempty"`
