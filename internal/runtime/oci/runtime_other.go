@@ -20,7 +20,7 @@ var errLinux = errors.New("the oci runtime needs Linux; use the docker runtime o
 func New(Options) *Runtime { return &Runtime{} }
 
 // Check says that it isn't to be had.
-func (*Runtime) Check(context.Context) []string { return []string{errLinux.Error() + "."} }
+func (*Runtime) Check(context.Context) error { return errLinux }
 
 // Close does nothing.
 func (*Runtime) Close() {}
@@ -51,3 +51,6 @@ func (*Runtime) Attach(context.Context, plane.BackendID) (runtime.Process, error
 func (*Runtime) Output(context.Context, plane.BackendID, int, bool) (io.ReadCloser, error) {
 	return nil, runtime.ErrGone
 }
+
+// About says the same.
+func (*Runtime) About(context.Context) string { return errLinux.Error() }

@@ -1,0 +1,127 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Check says what is missing for sandboxes to run here, a sentence for each
+// thing; nil if nothing is.
+func (r *Runtime) Check(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return errors.New("the oci runtime must run as root, because it mounts file systems; run the drone as root, or use the docker runtime")
+	}
+	h, err := look(ctx, r.opts.Runtime)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	return errors.Join(
+		capable(),
+		r.users(h),
+		kernel("overlay", "the kernel has no overlay file system, which images are laid with; load the module overlay"),
+		filters(),
+		h.controllers(),
+		h.staged(),
+		r.base(),
+		r.capabilities(),
+	)
+}
+
+// About tells in a few words what this machine has.
+func (r *Runtime) About(ctx context.Context) string {
+	h, err := look(ctx, r.opts.Runtime)
+	if err != nil {
+		return err.Error()
+	}
+	defer h.close()
+	users := "own users"
+	if r.opts.NoUserNS {
+		users = "the host's users"
+	}
+	return fmt.Sprintf("%s at %s, %s, cgroups %s", h.version, h.launcher, users, h.cgroups)
+}
+
+func capable() error {
+	var header unix.CapUserHeader
+	var data [2]unix.CapUserData
+	header.Version = unix.LINUX_CAPABILITY_VERSION_3
+	if err := unix.Capget(&header, &data[0]); err != nil || data[0].Effective&(1<<unix.CAP_SYS_ADMIN) == 0 {
+		return errors.New("the oci runtime may not mount here, though it is root (no CAP_SYS_ADMIN); run the drone outside a container, or in a privileged one")
+	}
+	return nil
+}
+
+// kernel looks for a file system. Most kernels load its module when it is used.
+func kernel(name, missing string) error {
+	known := func() bool {
+		b, err := os.ReadFile("/proc/filesystems")
+		return err != nil || slices.Contains(strings.Fields(string(b)), name)
+	}
+	if known() {
+		return nil
+	}
+	if fd, err := unix.Fsopen(name, unix.FSOPEN_CLOEXEC); err == nil { // loads it
+		_ = unix.Close(fd)
+		return nil
+	}
+	return errors.New(missing)
+}
+
+func filters() error {
+	b, err := os.ReadFile("/proc/self/status")
+	if err == nil && !strings.Contains(string(b), "\nSeccomp:") {
+		return errors.New("the kernel can't filter system calls (CONFIG_SECCOMP_FILTER), which sandboxes need; use another kernel")
+	}
+	return nil
+}
+
+func (h *host) controllers() error {
+	if h.cgroups == "none" {
+		return errors.New("no cgroups are mounted, so that limits can't be set and backends not be killed as a whole; mount cgroup2 at /sys/fs/cgroup")
+	}
+	return nil
+}
+
+// staged tries what every start does.
+func (h *host) staged() error {
+	s, err := newStage(h.hide, bundle{os.TempDir()}, func(*stage) error { return nil })
+	if err != nil {
+		return err
+	}
+	s.Close()
+	return nil
+}
+
+func (r *Runtime) base() error {
+	if r.opts.MountBase == "" {
+		return nil
+	}
+	if st, err := os.Stat(r.opts.MountBase); err != nil || !st.IsDir() {
+		return fmt.Errorf("the mount base %s is not a directory; make it, or leave out --mount-base", r.opts.MountBase)
+	}
+	return nil
+}
+
+// capabilities reports names that there aren't: crun would leave them out.
+func (r *Runtime) capabilities() error {
+	for _, c := range r.opts.CapAdd {
+		if !slices.Contains(capabilityNames, c) {
+			return fmt.Errorf("%q is no capability; write it like CAP_CHOWN", c)
+		}
+	}
+	return nil
+}
+
+var capabilityNames = strings.Fields(`CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_AUDIT_WRITE CAP_BLOCK_SUSPEND CAP_BPF
+	CAP_CHECKPOINT_RESTORE CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_IPC_LOCK CAP_IPC_OWNER
+	CAP_KILL CAP_LEASE CAP_LINUX_IMMUTABLE CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_MKNOD CAP_NET_ADMIN CAP_NET_BIND_SERVICE
+	CAP_NET_BROADCAST CAP_NET_RAW CAP_PERFMON CAP_SETFCAP CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYSLOG CAP_SYS_ADMIN
+	CAP_SYS_BOOT CAP_SYS_CHROOT CAP_SYS_MODULE CAP_SYS_NICE CAP_SYS_PACCT CAP_SYS_PTRACE CAP_SYS_RAWIO CAP_SYS_RESOURCE
+	CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_WAKE_ALARM`)
