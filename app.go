@@ -140,6 +140,8 @@ func shapeOf(e *json.UnmarshalTypeError) string {
 		return "a table of names and values"
 	case "string":
 		return "a text"
+	case "bool":
+		return "true or false"
 	}
 	return "a whole number"
 }
@@ -248,9 +250,10 @@ func checkPorts(ports map[string]int) *Error {
 // MaxPorts is the most further ports that a backend may have.
 const MaxPorts = 16
 
-// Absolute makes a relative Dir one below base; "" becomes base itself.
+// Absolute makes a relative Dir of a command one below base; "" becomes base
+// itself. That of an image is a directory of the image.
 func (t Template) Absolute(base string) Template {
-	if len(t.Command) > 0 && !filepath.IsAbs(t.Dir) {
+	if len(t.Command) > 0 && t.Image == "" && !filepath.IsAbs(t.Dir) {
 		t.Dir = filepath.Join(base, t.Dir)
 	}
 	return t

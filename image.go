@@ -62,7 +62,7 @@ func (x Executable) checkImage() (field, why string) {
 	if x.Image == "" {
 		for name, set := range map[string]bool{
 			"pull_policy": x.PullPolicy != "", "credentials": x.Credentials != nil, "network_name": x.NetworkName != nil,
-			"user": x.User != "", "port": x.Port != 0, "read_only": x.ReadOnly, "gpus": x.GPUs != "",
+			"mount": len(x.Mount) > 0 && string(x.Mount) != "null" && string(x.Mount) != "false", "user": x.User != "", "port": x.Port != 0, "read_only": x.ReadOnly, "gpus": x.GPUs != "",
 		} {
 			if set {
 				return name, "is for images only; this executable is a command"

@@ -81,6 +81,7 @@ var others = map[string][]string{
 	"internal/watch":           {"github.com/fsnotify/fsnotify"},
 	"internal/planefile":       {"go.yaml.in/yaml/v3"},
 	"internal/wire":            {"github.com/coder/websocket"},
+	"internal/api":             {"github.com/coder/websocket"},
 	"internal/image":           {"github.com/google/go-containerregistry/", "github.com/containerd/containerd/v2/", "github.com/distribution/reference", "github.com/moby/moby/", "golang.org/x/"},
 	"internal/image/imagetest": {anything},
 	"internal/dockertest":      {anything},

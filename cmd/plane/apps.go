@@ -134,7 +134,7 @@ func printApp(w io.Writer, a client.App) error {
 
 // programText is what an app starts, on one line.
 func programText(t plane.Template) string {
-	if t.Image != "" {
+	if t.Image != "" && len(t.Command) == 0 {
 		return "image " + t.Image
 	}
 	words := make([]string, len(t.Command))
@@ -145,6 +145,9 @@ func programText(t plane.Template) string {
 		}
 	}
 	text := strings.Join(words, " ")
+	if t.Image != "" {
+		text = "image " + t.Image + ": " + text
+	}
 	if r := []rune(text); len(r) > 80 {
 		text = string(r[:79]) + "…"
 	}
@@ -168,8 +171,12 @@ func settingsText(t plane.Template) string {
 	delete(fields, "image")
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if name == "env" {
+		switch name {
+		case "env":
 			out = append(out, "env ("+strings.Join(slices.Sorted(maps.Keys(t.Env)), ", ")+")")
+			continue
+		case "credentials":
+			out = append(out, "credentials "+t.Credentials.String())
 			continue
 		}
 		out = append(out, name+" "+strings.Trim(string(fields[name]), `"`))

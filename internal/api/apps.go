@@ -11,10 +11,12 @@ import (
 
 var (
 	templateFields = []string{
-		"command", "image", "dir", "listen", "env", "resource_limits", "max_idle_seconds", "lifetime_limit_seconds",
-		"start_timeout_seconds", "stop_grace_seconds", "data", "lease", "access", "host", "ports", "idle", "pool", "egress",
+		"command", "image", "runtime", "dir", "listen", "env", "resource_limits", "pull_policy", "credentials", "mount",
+		"network_name", "user", "port", "read_only", "gpus", "max_idle_seconds", "lifetime_limit_seconds", "start_timeout_seconds",
+		"stop_grace_seconds", "data", "lease", "access", "host", "ports", "idle", "pool", "egress",
 	}
-	limitFields = []string{
+	credentialFields = []string{"username", "password", "identity_token"}
+	limitFields      = []string{
 		"cpu_period", "cpu_period_percent", "cpu_time_limit", "memory_limit_bytes", "disk_limit_bytes", "pids_limit", "open_files_limit",
 	}
 	releaseFields = []string{"release"}
@@ -64,6 +66,8 @@ func decodeTemplate(v value) (plane.Template, error) {
 			return nil
 		case name == "resource_limits":
 			return v.object(limitFields, func(value, string) *plane.Error { return nil })
+		case name == "credentials":
+			return v.object(credentialFields, func(value, string) *plane.Error { return nil })
 		case name == "idle" && len(v.raw) > 0 && emptyList(v.raw):
 			return plane.Invalid("idle", "idle is an empty list; name requests, holds or both, or leave it out.")
 		}

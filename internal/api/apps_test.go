@@ -12,25 +12,32 @@ import (
 func TestTemplatesAreReadStrictly(t *testing.T) {
 	const x = `"command":["/bin/echo"]`
 	for body, field := range map[string]string{
-		`[]`:                                         "the body",
-		`{}`:                                         "command",
-		`{"comand":["a"]}`:                           "comand",
-		`{"Command":["a"]}`:                          "Command",
-		`{` + x + `,` + x + `}`:                      "command",
-		`{` + x + `,"image":"a"}`:                    "image",
-		`{"command":"a"}`:                            "command",
-		`{"command":[""]}`:                           "command",
-		`{` + x + `,"dir":"sub"}`:                    "dir",
-		`{` + x + `,"idle":[]}`:                      "idle",
-		`{` + x + `,"idle":[ ]}`:                     "idle",
-		`{` + x + `,"idle":["naps"]}`:                "idle",
-		`{` + x + `,"data":"forever"}`:               "data",
-		`{` + x + `,"ports":{"a":0}}`:                "ports.a",
-		`{` + x + `,"env":{"A":1}}`:                  "env",
-		`{` + x + `,"max_idle_seconds":"5"}`:         "max_idle_seconds",
-		`{` + x + `,"max_idle_seconds":-1}`:          "max_idle_seconds",
-		`{` + x + `,"resource_limits":{"memory":1}}`: "resource_limits.memory",
-		`{` + x + `,"resource_limits":5}`:            "resource_limits",
+		`[]`:                              "the body",
+		`{}`:                              "command",
+		`{"comand":["a"]}`:                "comand",
+		`{"Command":["a"]}`:               "Command",
+		`{` + x + `,` + x + `}`:           "command",
+		`{` + x + `,"port":80}`:           "port",
+		`{"image":"a","read_only":"yes"}`: "read_only",
+		`{"image":"a","read_Only":true}`:  "read_Only",
+		`{"image":"a","mount":"/srv"}`:    "mount",
+		`{"image":"a","credentials":{"user":"b"}}`:                      "credentials.user",
+		`{"image":"a","credentials":"b:c"}`:                             "credentials",
+		`{"image":"a","credentials":{"username":"b"}}`:                  "credentials",
+		`{"image":"a","egress":"private"}`:                              "egress",
+		`{"command":"a"}`:                                               "command",
+		`{"command":[""]}`:                                              "command",
+		`{` + x + `,"dir":"sub"}`:                                       "dir",
+		`{` + x + `,"idle":[]}`:                                         "idle",
+		`{` + x + `,"idle":[ ]}`:                                        "idle",
+		`{` + x + `,"idle":["naps"]}`:                                   "idle",
+		`{` + x + `,"data":"forever"}`:                                  "data",
+		`{` + x + `,"ports":{"a":0}}`:                                   "ports.a",
+		`{` + x + `,"env":{"A":1}}`:                                     "env",
+		`{` + x + `,"max_idle_seconds":"5"}`:                            "max_idle_seconds",
+		`{` + x + `,"max_idle_seconds":-1}`:                             "max_idle_seconds",
+		`{` + x + `,"resource_limits":{"memory":1}}`:                    "resource_limits.memory",
+		`{` + x + `,"resource_limits":5}`:                               "resource_limits",
 		`{` + x + `,"resource_limits":{"memory_limit_bytes":1}}`:        "resource_limits.memory_limit_bytes",
 		`{` + x + `,"resource_limits":{"pids_limit":9,"pids_limit":9}}`: "resource_limits.pids_limit",
 		`{` + x + `,"access":"forward-auth"}`:                           "access",
@@ -55,7 +62,7 @@ func TestTheListsOfFieldsAreComplete(t *testing.T) {
 	for _, c := range []struct {
 		of   reflect.Type
 		list []string
-	}{{reflect.TypeFor[plane.Template](), templateFields}, {reflect.TypeFor[plane.ResourceLimits](), limitFields}} {
+	}{{reflect.TypeFor[plane.Template](), templateFields}, {reflect.TypeFor[plane.ResourceLimits](), limitFields}, {reflect.TypeFor[plane.Credentials](), credentialFields}} {
 		var names []string
 		for i := range c.of.NumField() {
 			name, _, _ := strings.Cut(c.of.Field(i).Tag.Get("json"), ",")

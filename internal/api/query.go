@@ -20,6 +20,10 @@ func parseQuery(r *http.Request, names ...string) (query, error) {
 	if err != nil {
 		return query{}, plane.NewError(plane.BadRequest, "The query string is malformed.")
 	}
+	return queryOf(values, names...)
+}
+
+func queryOf(values url.Values, names ...string) (query, error) {
 	for name, v := range values {
 		switch {
 		case len(names) == 0:

@@ -24,6 +24,7 @@ func (a *API) routes(d door) *http.ServeMux {
 	guarded("GET /ctrl/backends", faultDatabase, a.backends)
 	guarded("GET /ctrl/b/{backend}", faultDatabase, a.backend)
 	guarded("GET /ctrl/b/{backend}/logs", faultDatabase, a.logs)
+	guarded("GET /ctrl/b/{backend}/exec", faultDatabase, a.exec)
 	guarded("POST /ctrl/b/{backend}/soft-terminate", faultDatabase, a.terminate(plane.Soft))
 	guarded("POST /ctrl/b/{backend}/hard-terminate", faultDatabase, a.terminate(plane.Hard))
 	guarded("POST /ctrl/b/revoke", faultRevoke, a.revoke)

@@ -49,10 +49,17 @@ func openStream(w http.ResponseWriter, r *http.Request) (*stream, context.Contex
 }
 
 // send writes one event. Text of several lines becomes several data lines.
-func (s *stream) send(data []byte, id string) error {
+func (s *stream) send(data []byte, id string) error { return s.sendAs("", data, id) }
+
+// sendAs is send for an event with a name. One without id leaves the id that the
+// client resumes from as it is.
+func (s *stream) sendAs(name string, data []byte, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.buf.Reset()
+	if name != "" {
+		s.buf.WriteString("event: " + name + "\n")
+	}
 	for line := range bytes.FieldsFuncSeq(data, isLineEnd) {
 		s.buf.WriteString("data: ")
 		s.buf.Write(line)

@@ -1,6 +1,7 @@
 package planefile
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -34,6 +35,21 @@ apps:
     egress: none
   draw:
     image: draw:1
+  whole:
+    image: registry.example/team/app:7
+    command: [/serve, --all]
+    runtime: oci
+    dir: /srv
+    pull_policy: Always
+    credentials: { username: bob, password: hush }
+    mount: shared/models
+    network_name: backends
+    user: "1000:1000"
+    port: 3000
+    read_only: true
+    gpus: "1"
+    ports: { metrics: 9100 }
+    egress: [203.0.113.0/24, "198.51.100.7:443"]
 `
 
 func TestTheWholeFormIsRead(t *testing.T) {
@@ -44,6 +60,7 @@ func TestTheWholeFormIsRead(t *testing.T) {
 	}
 	n := func(v int32) *int32 { return &v }
 	m := func(v int64) *int64 { return &v }
+	network := "backends"
 	want := map[string]plane.Template{
 		"board": {
 			Command: []string{filepath.Join(dir, "board"), "--listen", "127.0.0.1:{port}"}, Dir: dir,
@@ -53,11 +70,17 @@ func TestTheWholeFormIsRead(t *testing.T) {
 			Ports: map[string]int{"metrics": 9100}, Idle: []plane.Use{plane.UseRequests, plane.UseHolds}, Egress: "none",
 		},
 		"draw": {Image: "draw:1"},
+		"whole": {
+			Image: "registry.example/team/app:7", Command: []string{"/serve", "--all"}, Runtime: plane.RuntimeOCI, Dir: "/srv",
+			PullPolicy: plane.PullAlways, Credentials: &plane.Credentials{Username: "bob", Password: "hush"},
+			Mount: json.RawMessage(`"shared/models"`), NetworkName: &network, User: "1000:1000", Port: 3000, ReadOnly: true, GPUs: "1",
+			Ports: map[string]int{"metrics": 9100}, Egress: "203.0.113.0/24, 198.51.100.7:443",
+		},
 	}
 	if !reflect.DeepEqual(f.Apps, want) {
 		t.Errorf("got  %+v\nwant %+v", f.Apps, want)
 	}
-	if f.Default != "board" || strings.Join(f.Names(), " ") != "board draw" {
+	if f.Default != "board" || strings.Join(f.Names(), " ") != "board draw whole" {
 		t.Error(f.Default, f.Names())
 	}
 	if got := f.Where("board", "resource_limits.memory_limit_bytes"); !strings.HasSuffix(got, "plane.yaml:8") {
@@ -144,7 +167,6 @@ func TestMistakesAreNamedWithLineFieldAndRemedy(t *testing.T) {
 		a + "    idle: []":                     "4: apps.a.idle is an empty list; name something in it or remove it.",
 		a + "    idle: [request]":              `4: apps.a.idle has "request"; use requests and holds.`,
 		a + "    data: forever":                `4: apps.a.data is "forever"; use none, scratch or keep.`,
-		a + "    image: y":                     "4: App a: The app has both a command and an image; give one of them.",
 		a + "\n\n    max_idle_seconds: -1":     "6: apps.a.max_idle_seconds is -1; it must be at least 0.",
 		a + "    max_idle_seconds: 1.5":        "4: apps.a.max_idle_seconds is the number 1.5; it must be a whole number.",
 		a + "    max_idle_seconds: 5m":         `4: apps.a.max_idle_seconds is the text "5m"; it must be a whole number.`,
@@ -209,7 +231,7 @@ func TestOnlyTheFileOfTheDirectoryIsFound(t *testing.T) {
 	if err := Write(filepath.Join(dir, Name), "x"); !errors.Is(err, fs.ErrExist) {
 		t.Error("overwritten:", err)
 	}
-	if f, err := Read(filepath.Join(dir, Name)); err != nil || len(f.Apps) != 2 {
+	if f, err := Read(filepath.Join(dir, Name)); err != nil || len(f.Apps) != 3 {
 		t.Error(f, err)
 	}
 	t.Chdir(dir)

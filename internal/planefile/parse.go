@@ -34,8 +34,12 @@ func Parse(path string, raw []byte) (File, error) {
 }
 
 // absolute makes a template independent of the directory that the file is in.
-// A program without a slash is left for the drone to find.
+// A program without a slash is left for the drone to find; what an image runs is
+// in the image.
 func absolute(t plane.Template, base string) plane.Template {
+	if t.Image != "" {
+		return t
+	}
 	t = t.Absolute(base)
 	if len(t.Command) > 0 && strings.ContainsRune(t.Command[0], filepath.Separator) && !filepath.IsAbs(t.Command[0]) {
 		t.Command = slices.Clone(t.Command)

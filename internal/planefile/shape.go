@@ -1,6 +1,7 @@
 package planefile
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -16,6 +17,9 @@ func read(n *yaml.Node, t reflect.Type, at string) (any, *Error) {
 	if isNull(n) {
 		return nil, nil // left out
 	}
+	if t == rawType {
+		return readMount(n, at)
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return read(n, t.Elem(), at)
@@ -29,6 +33,8 @@ func read(n *yaml.Node, t reflect.Type, at string) (any, *Error) {
 		return readText(n, at)
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		return readNumber(n, t, at)
+	case reflect.Bool:
+		return readTruth(n, at)
 	}
 	panic("planefile: a template has a field of kind " + t.Kind().String())
 }
@@ -47,7 +53,7 @@ func readFields(n *yaml.Node, t reflect.Type, at string) (any, *Error) {
 				Message: fmt.Sprintf("There is no field %q in %s", p.name, at) + orKnown(p.name, fieldNames(t)),
 			}
 		}
-		v, bad := read(p.value, field, below(at, p.name))
+		v, bad := readField(p, t, field, below(at, p.name))
 		if bad != nil {
 			return nil, bad
 		}
@@ -56,6 +62,22 @@ func readFields(n *yaml.Node, t reflect.Type, at string) (any, *Error) {
 		}
 	}
 	return out, nil
+}
+
+// readField reads one field. What an app may reach may be written as a list too.
+func readField(p pair, of, t reflect.Type, at string) (any, *Error) {
+	if of != templateType || p.name != "egress" || target(p.value).Kind != yaml.SequenceNode {
+		return read(p.value, t, at)
+	}
+	v, bad := readList(target(p.value), reflect.TypeFor[[]string](), at)
+	if bad != nil {
+		return nil, bad
+	}
+	var items []string
+	for _, item := range v.([]any) {
+		items = append(items, item.(string))
+	}
+	return strings.Join(items, ", "), nil
 }
 
 func readMap(n *yaml.Node, t reflect.Type, at string) (any, *Error) {
@@ -133,6 +155,28 @@ func readNumber(n *yaml.Node, t reflect.Type, at string) (any, *Error) {
 		return wrong(fmt.Sprintf("a whole number of at most %d bits", t.Bits()))
 	}
 	return v, nil
+}
+
+func readTruth(n *yaml.Node, at string) (any, *Error) {
+	var v bool
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" || n.Decode(&v) != nil {
+		return nil, &Error{Line: n.Line, Field: at, Message: fmt.Sprintf("%s is %s; it must be true or false, without quotes.", at, kindOf(n))}
+	}
+	return v, nil
+}
+
+// rawType is that of the one field with two shapes.
+var rawType = reflect.TypeFor[json.RawMessage]()
+
+// readMount reads what plane.ParseMount judges: a truth value or a path.
+func readMount(n *yaml.Node, at string) (any, *Error) {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!bool" {
+		return readTruth(n, at)
+	}
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
+		return nil, &Error{Line: n.Line, Field: at, Message: fmt.Sprintf("%s is %s; it must be true (a directory of each key's own), or a path in quotes.", at, kindOf(n))}
+	}
+	return n.Value, nil
 }
 
 // fieldOf is the type of the field of that name in JSON and YAML.
