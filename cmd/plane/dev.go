@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,6 +44,7 @@ type devFlags struct {
 	maxBackends                  int
 	keepEnded                    time.Duration
 	quiet, json                  bool
+	image, runtime               string
 
 	flags *pflag.FlagSet // for --admin
 }
@@ -76,6 +78,8 @@ them over.`,
 	fl.DurationVar(&f.idle, "idle", defaultIdle, "end backends that nobody has used for so long, unless their app says otherwise; 0 = never")
 	fl.DurationVar(&f.keepEnded, "keep-ended", defaultKeepEnded, keepEndedUsage)
 	fl.IntVar(&f.maxBackends, "max-backends", defaultMaxBackends, "how many backends may run at once; 0 = any number")
+	fl.StringVar(&f.image, "image", "", "run this image, one container per key; a command after -- takes the place of its own")
+	fl.StringVar(&f.runtime, "runtime", "", "what runs it: process, docker or oci (default: oci for images where it can be used, else docker)")
 	fl.BoolVar(&f.quiet, "quiet", false, "print what happens to backends, but not what they print")
 	fl.StringVar(&f.dataDir, "data-dir", os.Getenv("PLANE_DATA_DIR"), "where this project's keys are kept (default: one directory per working directory, below the user's state directory)")
 	fl.StringVar(&f.api, "api", "", "address of the API (default "+devAPI+", or the next free port)")
@@ -90,6 +94,14 @@ func (f devFlags) check(command []string) error {
 	switch {
 	case len(command) > 0 && f.file != "":
 		return misusef("--file %s and a command: give one of them", f.file)
+	case f.image != "" && f.file != "":
+		return misusef("--file %s and --image %s: give one of them", f.file, f.image)
+	case !slices.Contains([]string{"", plane.RuntimeProcess, plane.RuntimeDocker, plane.RuntimeOCI}, f.runtime):
+		return misusef("--runtime %q: use process, docker or oci", f.runtime)
+	case f.runtime == plane.RuntimeProcess && f.image != "":
+		return misusef("--runtime process runs commands, --image %s is an image: use --runtime oci or docker, or leave it out", f.image)
+	case f.runtime != "" && f.runtime != plane.RuntimeProcess && f.image == "" && f.file == "" && len(command) > 0:
+		return misusef("--runtime %s runs images: add --image IMAGE", f.runtime)
 	case f.idle < 0 || f.idle > math.MaxInt32*time.Second:
 		return misusef("--idle %s must be 0 or a time like 5m", f.idle)
 	case f.keepEnded < leastKeepEnded:

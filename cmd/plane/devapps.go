@@ -30,6 +30,14 @@ type devApps struct {
 // chooseApps are those of the command, else of the file, else the whiteboard.
 func chooseApps(wd string, f devFlags, command []string) (*devApps, error) {
 	a := &devApps{}
+	if f.image != "" {
+		t := plane.Template{Image: f.image, Runtime: f.runtime, Command: command, Egress: "public"}
+		if bad := t.Check(); bad != nil {
+			return nil, misuse{bad}
+		}
+		a.serveOne("", t)
+		return a, nil
+	}
 	if len(command) > 0 {
 		program, err := findProgram(command[0])
 		if err != nil {
@@ -62,6 +70,27 @@ func chooseApps(wd string, f devFlags, command []string) (*devApps, error) {
 	return a, nil
 }
 
+// needImages reports whether an app is an image.
+func (a *devApps) needImages() bool {
+	for _, t := range a.current().Apps {
+		if t.Image != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// devPrepared is how many sandboxes are kept ready.
+const devPrepared = 4
+
+// devRuntimes are those that --runtime asks for; nil = whichever can be used.
+func devRuntimes(name string) []string {
+	if name == "" || name == plane.RuntimeProcess {
+		return nil
+	}
+	return []string{plane.RuntimeProcess, name}
+}
+
 func (a *devApps) serveOne(name string, t plane.Template) {
 	a.file = planefile.File{Default: name, Apps: map[string]plane.Template{name: t}}
 	a.defaultApp = &name
@@ -82,10 +111,10 @@ func (a *devApps) serveWhiteboard() error {
 // run in, and where that stands.
 func findPrograms(f planefile.File) error {
 	for _, name := range f.Names() {
-		if err := findDir(f.Apps[name].Dir); err != nil {
+		if err := findDir(f.Apps[name].Dir); err != nil && f.Apps[name].Image == "" {
 			return fmt.Errorf("%s: %w", f.Where(name, "dir"), err)
 		}
-		if command := f.Apps[name].Command; len(command) > 0 {
+		if command := f.Apps[name].Command; len(command) > 0 && f.Apps[name].Image == "" {
 			if _, err := findProgram(command[0]); err != nil {
 				return fmt.Errorf("%s: %w", f.Where(name, "command"), err)
 			}
@@ -139,9 +168,6 @@ func (a *devApps) apply(ctx context.Context, c *controller.Controller, show *con
 
 func (a *devApps) applyOne(ctx context.Context, c *controller.Controller, show *console, file planefile.File, name string) (controller.Applied, error) {
 	t := file.Apps[name]
-	if t.Image != "" {
-		show.warn(fmt.Sprintf("app %s has an image; this version runs commands only.", name))
-	}
 	done, err := c.Apply(ctx, operator, name, t)
 	var bad *plane.Error
 	if errors.As(err, &bad) && file.Path != "" {

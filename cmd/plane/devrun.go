@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -110,6 +111,9 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	show.ended = crashes.look
 	agent, err := openDrone(ctx, h, droneSetup{
 		cluster: cluster, urls: []string{apiURL}, commands: true, baseEnv: os.Environ(), baseDir: wd, singleHost: true, observer: show, admin: adm,
+		images: imageSetup{
+			wanted: apps.needImages(), runtimes: devRuntimes(f.runtime), dev: true, egress: plane.Egress{Public: true}, prepared: devPrepared,
+		},
 	}, log.With("part", "drone"))
 	if err != nil {
 		return err
@@ -131,8 +135,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	d = dev{
 		show: show, agent: agent.Agent, controller: c.Controller, apps: apps, dir: dir,
 		listening: listening{API: apiURL, Proxy: "http://" + proxyHost}, proxyReady: p.Ready,
-		parts: append(append(c.parts(), adm.parts()...),
-			run.Part{Name: "agent", Run: agent.Run},
+		parts: append(slices.Concat(c.parts(), adm.parts(), agent.parts()),
 			run.Part{Name: "proxy", Run: func(ctx context.Context) error { return p.Run(ctx, proxyListener) }},
 			run.Part{Name: "crashes", Run: crashes.run}),
 	}

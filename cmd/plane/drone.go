@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,7 +17,8 @@ import (
 type droneFlags struct {
 	name, cluster, ip, db, dataDir, pool string
 	ports                                string
-	urls, runtimes                       []string
+	urls                                 []string
+	images                               imageFlags
 	gatePort                             int
 	insecure, allowCommands              bool
 }
@@ -45,17 +44,11 @@ SIGTERM detaches: backends run on, and the next agent takes them over.`,
 	fl.StringVar(&f.db, "db", "", "")
 	fl.StringVar(&f.dataDir, "data-dir", "", "where the drone keeps its files")
 	fl.StringVar(&f.pool, "pool", "", "pool that the drone belongs to")
-	fl.StringSliceVar(&f.runtimes, "runtimes", nil, "what it runs: process")
+	f.images.bind(fl)
 	fl.StringVar(&f.ports, "ports", drone.DefaultPorts.String(), "ports that backends are given, LOW-HIGH; two drones of one machine need ranges of their own")
 	fl.IntVar(&f.gatePort, "gate-port", 0, "port of the gate, 0 = any free one")
 	fl.BoolVar(&f.insecure, "insecure", false, "no certificates; controller and proxies on this machine only")
 	fl.BoolVar(&f.allowCommands, "allow-commands", false, "run commands that callers name, not only those of apps")
-	retired(cmd, map[string]string{
-		"docker-runtime": "this release runs commands only", "log-config": "this release runs commands only",
-		"mount-base": "this release runs commands only", "auto-prune-images": "this release runs commands only",
-		"auto-prune-containers-older-than-seconds": "this release runs commands only",
-	})
-	fl.Lookup("auto-prune-images").NoOptDefVal = "true"
 	_ = fl.MarkHidden("db")
 	settings(cmd)
 	return cmd
@@ -66,7 +59,6 @@ func runDrone(cmd *cobra.Command, f droneFlags) error {
 	if err != nil {
 		return err
 	}
-	warnRetired(cmd, log)
 	cluster, err := f.check(log)
 	if err != nil {
 		return err
@@ -87,15 +79,19 @@ func runDrone(cmd *cobra.Command, f droneFlags) error {
 	defer adm.close()
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	images, err := f.images.setup()
+	if err != nil {
+		return err
+	}
 	agent, err := openDrone(ctx, h, droneSetup{
-		name: f.name, cluster: cluster, pool: f.pool, urls: f.urls, commands: f.insecure || f.allowCommands, baseEnv: droneEnv(), baseDir: h.Dir, ports: ports, admin: adm,
+		name: f.name, cluster: cluster, pool: f.pool, urls: f.urls, commands: f.insecure || f.allowCommands, baseEnv: droneEnv(), baseDir: h.Dir, ports: ports, admin: adm, images: images,
 	}, log)
 	if err != nil {
 		return err
 	}
 	defer agent.close()
 	log.Info("drone runs", "cluster", cluster, "data", h.Dir)
-	return run.All(ctx, append(adm.parts(), run.Part{Name: "agent", Run: agent.Run})...)
+	return run.All(ctx, append(adm.parts(), agent.parts()...)...)
 }
 
 func (f droneFlags) check(log *slog.Logger) (plane.ClusterName, error) {
@@ -104,9 +100,6 @@ func (f droneFlags) check(log *slog.Logger) (plane.ClusterName, error) {
 	}
 	if f.db != "" {
 		log.Warn("flag has no meaning any more", "flag", "--db", "instead", "--data-dir")
-	}
-	if !slices.Equal(f.runtimes, []string{"process"}) {
-		return "", misusef("--runtimes %q: this release has the runtime process; give --runtimes process to run commands on this machine", strings.Join(f.runtimes, ","))
 	}
 	if !f.insecure {
 		return "", misusef("a drone without certificates needs --insecure: controller and proxies on this machine only")

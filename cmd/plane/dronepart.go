@@ -10,17 +10,19 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"plane"
 	"plane/internal/drone"
+	"plane/internal/drone/gate"
 	"plane/internal/drone/home"
 	"plane/internal/drone/leaseclock"
 	"plane/internal/drone/reaper"
 	deadlines "plane/internal/drone/table"
 	"plane/internal/drone/warden"
-	"plane/internal/runtime"
+	"plane/internal/run"
 	"plane/internal/runtime/process"
 )
 
@@ -38,13 +40,21 @@ type droneSetup struct {
 	singleHost bool
 	observer   drone.Observer
 	admin      adminPart
+	images     imageSetup
 }
 
 // dronePart is an agent with its reaper and warden beside it.
 type dronePart struct {
 	*drone.Agent
-	processes *process.Runtime
-	table     *deadlines.Table
+	processes  *process.Runtime
+	containers *containers
+	gate       *gate.Gate
+	table      *deadlines.Table
+}
+
+// parts that run until the drone is told to leave.
+func (d *dronePart) parts() []run.Part {
+	return append([]run.Part{{Name: "agent", Run: d.Agent.Run}, {Name: "gate", Run: d.gate.Run}}, d.containers.parts...)
 }
 
 // watchersWait is how long reaper and warden may take to answer.
@@ -82,14 +92,15 @@ func openDrone(ctx context.Context, h home.Home, s droneSetup, log *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	processes := process.New(func(ctx context.Context) (*warden.Client, error) {
+	dial := func(ctx context.Context) (*warden.Client, error) {
 		wait, cancel := context.WithTimeout(ctx, watchersWait)
 		defer cancel()
 		if err := reaper.Ensure(wait, h, argv); err != nil {
 			return nil, err
 		}
 		return warden.Connect(wait, h)
-	}, process.Options{Home: h, Log: log})
+	}
+	processes := process.New(dial, process.Options{Home: h, Log: log})
 	if _, err := processes.Connect(ctx); err != nil {
 		return nil, fmt.Errorf("start the processes that watch backends: %w", err)
 	}
@@ -98,25 +109,38 @@ func openDrone(ctx context.Context, h home.Home, s droneSetup, log *slog.Logger)
 		processes.Close()
 		return nil, err
 	}
+	images, err := openContainers(ctx, h, s.images, dial, log)
+	if err != nil {
+		processes.Close()
+		return nil, err
+	}
+	if len(s.images.runtimes) == 0 && s.commands || slices.Contains(s.images.runtimes, plane.RuntimeProcess) {
+		images.runtimes[plane.RuntimeProcess] = processes
+	}
 	agent, err := drone.New(drone.Config{
 		Name: name, Cluster: s.cluster, Pool: s.pool, ControllerURLs: s.urls, Header: s.header,
 		Home: h, Table: t, Clock: t.Clock(), BootID: boot, WardenInstance: processes.Instance,
-		Runtimes: map[string]runtime.Runtime{"process": processes},
+		Runtimes: images.runtimes,
 		Commands: s.commands, BaseEnv: s.baseEnv, BaseDir: s.baseDir, SingleHost: s.singleHost, Ports: s.ports,
 		Version: version, Hash: buildHash(), Log: log, Observer: s.observer,
 		Metrics: drone.NewMetrics(s.admin.Registry()),
 	})
 	if err != nil {
+		images.close()
 		processes.Close()
 		return nil, err
 	}
 	s.admin.Live("agent", checkWait, agent.Alive)
 	s.admin.Ready("agent", checkWait, agentReady(agent))
-	return &dronePart{Agent: agent, processes: processes, table: t}, nil
+	return &dronePart{
+		Agent: agent, processes: processes, containers: images, table: t,
+		gate: &gate.Gate{Socket: h.GateSocket(), Deadlines: t, Log: log},
+	}, nil
 }
 
 // close lets go of warden and table; backends run on.
 func (d *dronePart) close() {
+	d.containers.close()
 	d.processes.Close()
 	_ = d.table.Close()
 }
