@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -158,10 +157,10 @@ func (c *containers) openOCI(ctx context.Context, h home.Home, s imageSetup, dia
 		Home: h, Images: images, Dial: dial, Allowed: s.egress, MountBase: s.mountBase,
 		Prepared: oci.Budget{Count: s.prepared}, Log: log,
 	})
-	if missing := r.Check(ctx); len(missing) > 0 {
+	if err := r.Check(ctx); err != nil {
 		r.Close()
 		_ = source.Close()
-		return errors.New(strings.Join(missing, " "))
+		return err
 	}
 	c.runtimes[plane.RuntimeOCI] = r
 	c.closers = append(c.closers, r.Close, func() { _ = source.Close() })
