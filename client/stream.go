@@ -22,10 +22,35 @@ import (
 // to each, in order and once, and returns nil after terminated. It connects again as
 // long as ctx lasts. An error of each ends it and is returned.
 func (c *Client) Follow(ctx context.Context, id plane.BackendID, after plane.Status, each func(StatusEntry) error) error {
-	path := "/pub/b/" + segment(string(id)) + "/status-stream"
-	take := func(data []byte, _ string) error {
+	return c.FollowProgress(ctx, id, after, each, nil)
+}
+
+// FollowProgress is Follow, and gives to tell how far the preparation of the
+// backend has come, while it lasts: the latest at first, then at most a few times
+// a second. Both are called one at a time. A controller of before there was any
+// tells nothing.
+func (c *Client) FollowProgress(ctx context.Context, id plane.BackendID, after plane.Status, each func(StatusEntry) error, tell func(Progress) error) error {
+	path, query := "/pub/b/"+segment(string(id))+"/status-stream", url.Values{}
+	if tell != nil {
+		query.Set("progress", "1")
+	}
+	take := func(m sent) error {
 		var e StatusEntry
-		if err := json.Unmarshal(data, &e); err != nil || e.Status.Order() <= after.Order() {
+		switch m.name {
+		case "":
+		case "progress":
+			var p Progress
+			if json.Unmarshal(m.data, &p) != nil || tell == nil {
+				return nil
+			}
+			if err := tell(p); err != nil {
+				return stop{err}
+			}
+			return nil
+		default:
+			return nil // not known to this version
+		}
+		if err := json.Unmarshal(m.data, &e); err != nil || e.Status.Order() <= after.Order() {
 			return nil // not known to this version, or a repetition
 		}
 		after = e.Status
@@ -41,7 +66,7 @@ func (c *Client) Follow(ctx context.Context, id plane.BackendID, after plane.Sta
 		if after == plane.Terminated {
 			return stop{nil}
 		}
-		return c.stream(ctx, path, nil, string(after), take)
+		return c.stream(ctx, path, query, string(after), take)
 	})
 }
 
@@ -102,9 +127,9 @@ func (c *Client) FollowEvents(ctx context.Context, seq int64, each func(Event) e
 	return c.again(ctx, func() error {
 		q := since(seq)
 		q.Set("follow", "1")
-		return c.stream(ctx, "/ctrl/events", q, "", func(data []byte, _ string) error {
+		return c.stream(ctx, "/ctrl/events", q, "", func(m sent) error {
 			var e Event
-			if err := json.Unmarshal(data, &e); err != nil || e.Seq <= seq {
+			if err := json.Unmarshal(m.data, &e); err != nil || e.Seq <= seq {
 				return nil
 			}
 			seq = e.Seq
@@ -132,8 +157,8 @@ func (c *Client) Logs(ctx context.Context, id plane.BackendID, tail int) (io.Rea
 func (c *Client) FollowLogs(ctx context.Context, id plane.BackendID, tail int, each func(line string) error) error {
 	q := tailQuery(tail)
 	q.Set("follow", "1")
-	err := c.stream(ctx, "/ctrl/b/"+segment(string(id))+"/logs", q, "", func(data []byte, _ string) error {
-		if err := each(string(data)); err != nil {
+	err := c.stream(ctx, "/ctrl/b/"+segment(string(id))+"/logs", q, "", func(m sent) error {
+		if err := each(string(m.data)); err != nil {
 			return stop{err}
 		}
 		return nil
@@ -198,7 +223,7 @@ func (c *Client) again(ctx context.Context, attempt func() error) error {
 const silence = 45 * time.Second
 
 // stream reads one stream of server-sent events to its end.
-func (c *Client) stream(outer context.Context, path string, query url.Values, lastID string, take func(data []byte, id string) error) error {
+func (c *Client) stream(outer context.Context, path string, query url.Values, lastID string, take func(sent) error) error {
 	ctx, cancel := context.WithCancel(outer)
 	defer cancel()
 	header := http.Header{"Accept": {"text/event-stream"}, "Cache-Control": {"no-cache"}}
@@ -219,12 +244,20 @@ func (c *Client) stream(outer context.Context, path string, query url.Values, la
 	return err
 }
 
+// sent is one server-sent event.
+type sent struct {
+	name string // "" = of no name
+	data []byte // good until the next one
+	id   string // the last one that was given
+}
+
 // readEvents reads events in the form of the WHATWG's HTML standard, section
-// 9.2, without "event" and "retry".
-func readEvents(r io.Reader, alive func(), take func(data []byte, id string) error) error {
+// 9.2, without "retry".
+func readEvents(r io.Reader, alive func(), take func(sent) error) error {
 	lines := bufio.NewReaderSize(r, 32<<10)
 	var data bytes.Buffer
-	id, some := "", false
+	var m sent
+	some := false
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
@@ -237,12 +270,13 @@ func readEvents(r io.Reader, alive func(), take func(data []byte, id string) err
 		line = strings.TrimRight(line, "\r\n")
 		if line == "" {
 			if some {
-				if err := take(bytes.TrimSuffix(data.Bytes(), []byte("\n")), id); err != nil {
+				m.data = bytes.TrimSuffix(data.Bytes(), []byte("\n"))
+				if err := take(m); err != nil {
 					return err
 				}
 			}
 			data.Reset()
-			some = false
+			m.name, some = "", false
 			continue
 		}
 		name, v, _ := strings.Cut(line, ":")
@@ -252,8 +286,10 @@ func readEvents(r io.Reader, alive func(), take func(data []byte, id string) err
 			some = true
 			data.WriteString(v)
 			data.WriteByte('\n')
+		case "event":
+			m.name = v
 		case "id":
-			id = v
+			m.id = v
 		}
 	}
 }

@@ -52,6 +52,14 @@ type StatusEntry struct {
 	Time              int64          `json:"time"`                 // Unix milliseconds
 }
 
+// Progress is how far the preparation of a backend has come.
+type Progress struct {
+	Text    string   `json:"text"` // what is done, e.g. "pulling"
+	Done    int64    `json:"done_bytes"`
+	Total   *int64   `json:"total_bytes"` // nil = not known yet
+	Percent *float64 `json:"percent"`     // likewise
+}
+
 // At is when the status was entered.
 func (e StatusEntry) At() time.Time { return time.UnixMilli(e.Time).UTC() }
 
@@ -70,8 +78,16 @@ type Backend struct {
 	Connections int               `json:"connections"`
 	Holds       []Hold            `json:"holds"`
 	CPUMS       int64             `json:"cpu_ms"`
-	MemoryBytes int64             `json:"memory_bytes"`
+	MemoryBytes int64             `json:"memory_bytes"` // without what the kernel can drop
 	Exit        *Exit             `json:"exit"`
+
+	Digest   string `json:"digest,omitempty"` // of its image
+	Cache    int64  `json:"cache_bytes,omitempty"`
+	Pids     int64  `json:"pids,omitempty"`
+	Received int64  `json:"received_bytes,omitempty"`
+	Sent     int64  `json:"sent_bytes,omitempty"`
+	Disk     int64  `json:"disk_bytes,omitempty"` // of what it wrote into its own files
+	Data     int64  `json:"data_bytes,omitempty"` // of its data directory
 }
 
 // Hold keeps a backend awake without a request.
@@ -131,6 +147,20 @@ type Drone struct {
 	LastHeartbeatAge int64 `json:"last_heartbeat_age"` // seconds
 	BackendCount     int   `json:"backend_count"`
 	Node             Node  `json:"node"`
+
+	Runtimes []string `json:"runtimes,omitempty"`
+	Host     *Host    `json:"host,omitempty"` // nil = not measured yet
+}
+
+// Host is what a drone's machine has and uses.
+type Host struct {
+	CPUs        int     `json:"cpus"`
+	CPUPercent  float64 `json:"cpu_percent"` // of all CPUs
+	Memory      int64   `json:"memory_bytes"`
+	MemoryUsed  int64   `json:"memory_used_bytes"`
+	Disk        int64   `json:"disk_bytes"` // of the file system of the data directory
+	DiskUsed    int64   `json:"disk_used_bytes"`
+	ImagesBytes int64   `json:"images_bytes,omitempty"`
 }
 
 // Explanation says why a key's backend runs, or doesn't.

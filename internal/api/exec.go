@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -76,11 +75,8 @@ func execRequest(r *http.Request) (controller.ExecRequest, error) {
 		return ask, plane.NewError(plane.BadRequest, "The query string is malformed.")
 	}
 	ask.Argv = values["argv"]
-	switch {
-	case len(ask.Argv) == 0 || ask.Argv[0] == "":
+	if len(ask.Argv) == 0 {
 		return ask, plane.Invalid("argv", "argv is missing: give the command as argv=PROGRAM&argv=ARGUMENT, one for each word.")
-	case slices.ContainsFunc(ask.Argv, func(s string) bool { return strings.ContainsRune(s, 0) }):
-		return ask, plane.Invalid("argv", "argv must not contain NUL.")
 	}
 	values.Del("argv")
 	q, err := queryOf(values, "tty", "rows", "cols")

@@ -27,12 +27,13 @@ type Drone struct {
 	store   plane.StoreEpoch
 	number  int64
 	holds   bool // a renewal was granted
+	execs   map[int64]*exec
 }
 
 // StartDrone connects a drone with these headers until the test ends.
 func (s *Site) StartDrone(t testing.TB, header http.Header) *Drone {
 	t.Helper()
-	d := &Drone{Name: "dr-scripted", running: map[plane.BackendID]wire.Spawn{}, renewed: make(chan struct{})}
+	d := &Drone{Name: "dr-scripted", running: map[plane.BackendID]wire.Spawn{}, execs: map[int64]*exec{}, renewed: make(chan struct{})}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	conn, err := wire.Dial(ctx, "ws"+strings.TrimPrefix(s.URL, "http")+"/ctrl/c/"+string(Cluster)+"/drone-socket", http.DefaultClient, header)
@@ -124,6 +125,10 @@ func (d *Drone) handle(m wire.Message) error {
 		delete(d.running, m.Backend)
 	case wire.IdleAsk:
 		_ = d.conn.Send(wire.IdleAnswer{ID: m.ID, Backend: m.Backend, Why: "scripted"})
+	case wire.ExecAsk:
+		d.execLocked(m)
+	case wire.ExecPart:
+		d.execPartLocked(m)
 	case wire.LogsAsk:
 		text := "first\nsecond\n\nfourth \xff\rfifth\n"
 		if m.Tail == 1 {

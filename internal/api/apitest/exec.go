@@ -1,0 +1,110 @@
+package apitest
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"plane"
+	"plane/internal/wire"
+)
+
+// exec is a scripted command; its first word says what it does:
+//
+//	say TEXT      TEXT to the output, "oops" to the error output, exit 0
+//	exit N        exit N
+//	cat           its input to its output until the input ends
+//	hang          nothing, and it takes no input
+//	size          its terminal's size, at first and at each change; "q" ends it
+//	flood N       N bytes, as the window allows
+//	anything else the drone refuses
+type exec struct {
+	ask   wire.ExecAsk
+	left  int64 // bytes that flood has still to say
+	room  int64 // bytes that it may say now
+	taken int64 // bytes of input
+}
+
+const floodPiece = 32 << 10
+
+func (d *Drone) execLocked(m wire.ExecAsk) {
+	x := &exec{ask: m, room: wire.ExecWindow}
+	exit := func(code int) { _ = d.conn.Send(wire.ExecPart{ID: m.ID, Exit: &code}) }
+	switch m.Argv[0] {
+	case "say":
+		_ = d.conn.Send(wire.ExecPart{ID: m.ID, Data: []byte(strings.Join(m.Argv[1:], " ") + "\n")})
+		_ = d.conn.Send(wire.ExecPart{ID: m.ID, Data: []byte("oops\n"), Stderr: !m.TTY})
+		exit(0)
+	case "exit":
+		code, _ := strconv.Atoi(m.Argv[1])
+		exit(code)
+	case "cat", "hang":
+		d.execs[m.ID] = x
+	case "size":
+		d.execs[m.ID] = x
+		d.saySizeLocked(m.ID, m.Rows, m.Cols)
+	case "flood":
+		x.left, _ = strconv.ParseInt(m.Argv[1], 10, 64)
+		d.execs[m.ID] = x
+		d.floodLocked(x)
+	default:
+		_ = d.conn.Send(wire.ExecPart{ID: m.ID, Error: fmt.Sprintf("There is no program %q in it.", m.Argv[0])})
+	}
+}
+
+func (d *Drone) saySizeLocked(id int64, rows, cols uint16) {
+	_ = d.conn.Send(wire.ExecPart{ID: id, Data: fmt.Appendf(nil, "%d x %d\n", rows, cols)})
+}
+
+func (d *Drone) execPartLocked(m wire.ExecPart) {
+	x := d.execs[m.ID]
+	if x == nil {
+		return
+	}
+	zero := 0
+	switch x.ask.Argv[0] {
+	case "cat":
+		x.taken += int64(len(m.Data))
+		_ = d.conn.Send(wire.ExecPart{ID: m.ID, Data: m.Data, Taken: int64(len(m.Data))})
+		if m.EOF {
+			_ = d.conn.Send(wire.ExecPart{ID: m.ID, Exit: &zero})
+		}
+	case "size":
+		if m.Rows > 0 {
+			d.saySizeLocked(m.ID, m.Rows, m.Cols)
+		}
+		if string(m.Data) == "q" {
+			_ = d.conn.Send(wire.ExecPart{ID: m.ID, Exit: &zero})
+		}
+	case "flood":
+		x.room += m.Taken
+		d.floodLocked(x)
+	}
+	if m.Kill {
+		delete(d.execs, m.ID)
+	}
+}
+
+func (d *Drone) floodLocked(x *exec) {
+	for x.left > 0 && x.room >= floodPiece {
+		n := min(x.left, floodPiece)
+		x.left, x.room = x.left-n, x.room-n
+		_ = d.conn.Send(wire.ExecPart{ID: x.ask.ID, Data: []byte(strings.Repeat("x", int(n)))})
+		if x.left == 0 {
+			zero := 0
+			_ = d.conn.Send(wire.ExecPart{ID: x.ask.ID, Exit: &zero})
+		}
+	}
+}
+
+// Commands counts the scripted commands that run and haven't been killed.
+func (d *Drone) Commands() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.execs)
+}
+
+// Tell reports how far the preparation of a backend has come.
+func (d *Drone) Tell(id plane.BackendID, text string, done, total int64) {
+	_ = d.conn.Send(wire.Progress{Backend: id, Text: text, Done: done, Total: total})
+}
