@@ -13,7 +13,8 @@ import (
 )
 
 // Drone is a scripted drone: everything it is told to run is ready at once and
-// ends when it is told to.
+// ends when it is told to; what a key's name that begins with "slow" is for waits
+// for Finish or Fail.
 type Drone struct {
 	Name plane.NodeName
 	conn *wire.Conn
@@ -109,9 +110,9 @@ func (d *Drone) handle(m wire.Message) error {
 		d.running[m.Backend] = m
 		_ = d.conn.Send(wire.Acted{Action: m.Action, Backend: m.Backend})
 		d.tellLocked(m.Backend, plane.State{Status: plane.Loading})
-		d.tellLocked(m.Backend, plane.State{Status: plane.Starting})
-		d.tellLocked(m.Backend, plane.State{Status: plane.Waiting, Address: "127.0.0.1:9"})
-		d.tellLocked(m.Backend, plane.State{Status: plane.Ready, Address: "127.0.0.1:9"})
+		if !strings.HasPrefix(m.Key.Name, "slow") {
+			d.finishLocked(m.Backend)
+		}
 	case wire.Terminate:
 		_ = d.conn.Send(wire.Acted{Action: m.Action, Backend: m.Backend})
 		if _, ok := d.running[m.Backend]; !ok {
@@ -138,6 +139,27 @@ func (d *Drone) handle(m wire.Message) error {
 		_ = d.conn.Send(wire.LogsPart{ID: m.ID, EOF: true})
 	}
 	return nil
+}
+
+// Finish makes a backend ready whose key's name begins with "slow".
+func (d *Drone) Finish(id plane.BackendID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.finishLocked(id)
+}
+
+func (d *Drone) finishLocked(id plane.BackendID) {
+	d.tellLocked(id, plane.State{Status: plane.Starting})
+	d.tellLocked(id, plane.State{Status: plane.Waiting, Address: "127.0.0.1:9"})
+	d.tellLocked(id, plane.State{Status: plane.Ready, Address: "127.0.0.1:9"})
+}
+
+// Fail ends a backend that isn't ready with that sentence.
+func (d *Drone) Fail(id plane.BackendID, why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tellLocked(id, plane.State{Status: plane.Terminated, LastStatus: plane.Loading, Exit: &plane.Exit{Message: why}})
+	delete(d.running, id)
 }
 
 func (d *Drone) tellLocked(id plane.BackendID, s plane.State) {
