@@ -176,7 +176,7 @@ func (e *execution) output(ctx context.Context) (int, error) {
 			return -1, unreachable(ctx, fmt.Errorf("the connection to the command broke off: %w", err))
 		}
 		if len(m) == 0 {
-			continue
+			continue // as is an output of no bytes: a sign of life
 		}
 		switch m[0] {
 		case execOutput:
@@ -193,7 +193,7 @@ func (e *execution) output(ctx context.Context) (int, error) {
 }
 
 func (e *execution) put(w io.Writer, b []byte) error {
-	if w == nil {
+	if w == nil || len(b) == 0 {
 		return nil
 	}
 	e.writes.Add(1)

@@ -29,9 +29,11 @@ const (
 )
 
 const (
-	execMessage   = 1 << 20          // bytes of one message
-	execPingEvery = 5 * time.Second  // also how soon a client that is gone is noticed
-	execPongIn    = 30 * time.Second // of one ping
+	execMessage   = 1 << 20         // bytes of one message
+	execWriteTime = 5 * time.Minute // for the client to take one: people leave a pager open
+	execPingEvery = 15 * time.Second
+	execPongTime  = 30 * time.Second // for the answer to a ping
+	execBeat      = 2 * time.Second  // how soon a client is missed whose input waits
 )
 
 // exec runs a command in a backend and connects it with a WebSocket.
@@ -110,7 +112,9 @@ type execSocket struct {
 	ws *websocket.Conn
 	x  *controller.Execution
 
-	blocked atomic.Int64 // times that input began or ceased to wait for the command; odd while it does
+	// How often each began or ended; odd meanwhile.
+	waits  atomic.Int64 // of input, for the command to take it
+	writes atomic.Int64 // to the client
 }
 
 // run passes on until the command has ended, the client is gone or ctx ends.
@@ -118,7 +122,8 @@ func (s *execSocket) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var all sync.WaitGroup
 	all.Go(func() { cancel(s.input(ctx)) })
-	all.Go(func() { s.ping(ctx, cancel) })
+	all.Go(func() { cancel(s.ping(ctx)) })
+	all.Go(func() { cancel(s.beat(ctx)) })
 	err := s.output(ctx)
 	if err == nil {
 		_ = s.ws.Close(websocket.StatusNormalClosure, "")
@@ -178,8 +183,10 @@ func (s *execSocket) end(ctx context.Context, e execEnded) error {
 }
 
 func (s *execSocket) write(ctx context.Context, kind byte, data []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, execWriteTime)
 	defer cancel()
+	s.writes.Add(1)
+	defer s.writes.Add(1)
 	m := make([]byte, 1, 1+len(data))
 	m[0] = kind
 	if err := s.ws.Write(ctx, websocket.MessageBinary, append(m, data...)); err != nil {
@@ -204,9 +211,9 @@ func (s *execSocket) input(ctx context.Context) error {
 			if !open {
 				continue // the command reads no more, or was told of the end
 			}
-			s.blocked.Add(1)
+			s.waits.Add(1)
 			err = s.x.Write(ctx, m[1:])
-			s.blocked.Add(1)
+			s.waits.Add(1)
 			open = err == nil
 		case execInputEnd:
 			if open {
@@ -225,25 +232,44 @@ func (s *execSocket) input(ctx context.Context) error {
 	}
 }
 
-// ping notices a client that is gone. While input waits for the command nobody
-// reads the answers; then only a write that fails counts.
-func (s *execSocket) ping(ctx context.Context, gone context.CancelCauseFunc) {
-	tick := time.NewTicker(execPingEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		before := s.blocked.Load()
-		wait, cancel := context.WithTimeout(ctx, execPongIn)
+// ping notices a client that is gone without a word. While input waits for the
+// command, or the client takes no output, nobody reads the answers.
+func (s *execSocket) ping(ctx context.Context) error {
+	for every(ctx, execPingEvery) {
+		waits, writes := s.waits.Load(), s.writes.Load()
+		wait, cancel := context.WithTimeout(ctx, execPongTime)
 		err := s.ws.Ping(wait)
-		late := wait.Err() != nil
 		cancel()
-		if err == nil || late && (before%2 == 1 || s.blocked.Load() != before) {
+		idle := waits%2 == 0 && writes%2 == 0 && s.waits.Load() == waits && s.writes.Load() == writes
+		if err != nil && idle && ctx.Err() == nil {
+			return fmt.Errorf("the client is gone: %w", err)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// beat writes something now and then while input waits for the command: the end
+// of the connection is then behind what nobody reads.
+func (s *execSocket) beat(ctx context.Context) error {
+	for every(ctx, execBeat) {
+		if s.waits.Load()%2 == 0 {
 			continue
 		}
-		gone(fmt.Errorf("the client is gone: %w", err))
+		if err := s.write(ctx, execOutput, nil); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// every waits; false: ctx has ended.
+func every(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }

@@ -178,12 +178,11 @@ func TestWhatCantBecomeASocketRunsNothing(t *testing.T) {
 		"no upgrade":     {"one/exec?argv=hang", "This route is a WebSocket", nil, 426},
 		"a page":         {"one/exec?argv=hang", "web pages", with("Origin", "https://evil.example"), 403},
 		"a foreign site": {"one/exec?argv=hang", "other sites", with("Sec-Fetch-Site", "cross-site"), 403},
-		"a foreign host": {"one/exec?argv=hang", "Host header", with("Host", "evil.example"), 403},
 		"no command":     {"one/exec", "argv is missing", socket, 422},
 		"an empty one":   {"one/exec?argv=", "argv is empty", socket, 422},
 		"NUL":            {"one/exec?argv=a%00", "NUL", socket, 422},
 		"a wrong size":   {"one/exec?argv=hang&rows=-1", "rows is", socket, 422},
-		"a wrong name":   {"one/exec?argv=hang&ttty=1", `did you mean "tty"?`, socket, 422},
+		"a wrong name":   {"one/exec?argv=hang&ttty=1", "did you mean", socket, 422},
 		"nobody":         {"nobody/exec?argv=hang", "Backend does not exist", socket, 404},
 		"POST":           {"", "", nil, 405},
 	} {

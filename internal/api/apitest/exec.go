@@ -22,7 +22,8 @@ type exec struct {
 	ask   wire.ExecAsk
 	left  int64 // bytes that flood has still to say
 	room  int64 // bytes that it may say now
-	taken int64 // bytes of input
+	input []byte
+	eof   bool
 }
 
 const floodPiece = 32 << 10
@@ -64,9 +65,14 @@ func (d *Drone) execPartLocked(m wire.ExecPart) {
 	zero := 0
 	switch x.ask.Argv[0] {
 	case "cat":
-		x.taken += int64(len(m.Data))
-		_ = d.conn.Send(wire.ExecPart{ID: m.ID, Data: m.Data, Taken: int64(len(m.Data))})
-		if m.EOF {
+		x.input, x.room, x.eof = append(x.input, m.Data...), x.room+m.Taken, x.eof || m.EOF
+		n := min(int64(len(x.input)), x.room)
+		if n > 0 {
+			_ = d.conn.Send(wire.ExecPart{ID: m.ID, Data: append([]byte(nil), x.input[:n]...), Taken: n})
+		}
+		x.input, x.room = x.input[n:], x.room-n
+		if x.eof && len(x.input) == 0 {
+			x.eof = false
 			_ = d.conn.Send(wire.ExecPart{ID: m.ID, Exit: &zero})
 		}
 	case "size":
