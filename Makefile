@@ -8,7 +8,7 @@ TESTFLAGS   ?= -race -shuffle=on -count=1 -timeout=9m
 RUN         ?= .
 
 # Some tests need a browser, those of the docs curl, those of the examples what they run.
-DEBIAN := $(if $(shell command -v dockerd),,docker.io) $(if $(shell command -v crun),,crun) $(if $(shell command -v runc),,runc) $(if $(shell command -v iptables),,iptables) $(if $(shell command -v mkfs.ext4),,e2fsprogs) $(if $(shell command -v ip),,iproute2) $(if $(shell command -v jupyter-notebook),,jupyter-notebook) $(if $(shell command -v python3),,python3) $(if $(shell command -v chromium),,chromium) $(if $(shell command -v curl),,curl)
+DEBIAN := $(if $(shell command -v dockerd),,docker.io) $(if $(shell command -v crun),,crun) $(if $(shell command -v runc),,runc) $(if $(shell command -v iptables),,iptables) $(if $(shell command -v nft),,nftables) $(if $(shell command -v mkfs.ext4),,e2fsprogs) $(if $(shell command -v ip),,iproute2) $(if $(shell command -v jupyter-notebook),,jupyter-notebook) $(if $(shell command -v python3),,python3) $(if $(shell command -v chromium),,chromium) $(if $(shell command -v curl),,curl)
 
 # All but the race detector does without C, so that little is compiled twice.
 export CGO_ENABLED := 0
