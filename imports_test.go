@@ -35,8 +35,6 @@ var mayImport = map[string][]string{
 	"internal/runtime/oci/...":     {".", "internal/runtime"},
 	"internal/runtime/docker":      {".", "internal/runtime", "internal/runtime/line", "internal/runtime/egress", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/egress":      {"."},
-	"internal/runtime/probe":       {},
-	"internal/runtime/probe/...":   {"internal/runtime/probe"},
 	"internal/runtime/fake":        {".", "internal/runtime"},
 	"internal/image":               {"."},
 	"internal/image/imagetest":     {anything},

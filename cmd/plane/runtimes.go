@@ -22,6 +22,7 @@ import (
 	"plane/internal/runtime"
 	"plane/internal/runtime/docker"
 
+	"plane/internal/runtime/egress"
 	"plane/internal/runtime/oci"
 )
 
@@ -106,6 +107,7 @@ type containers struct {
 	parts    []run.Part
 	closers  []func()
 	missing  map[string]string // runtime → why it isn't offered
+	way      *egress.Way
 }
 
 func (c *containers) close() {
@@ -120,6 +122,12 @@ func openContainers(ctx context.Context, h home.Home, s imageSetup, dial wardenD
 	c := &containers{runtimes: map[string]runtime.Runtime{}, missing: map[string]string{}}
 	if !s.wanted {
 		return c, nil
+	}
+	c.way = egress.New(egress.Options{Hash: h.Hash(), Allowed: s.egress, Log: log})
+	if err := c.way.Check(); err != nil && s.dev {
+		// Better a container without a network than none.
+		log.Warn("containers get no way out here", "missing", err)
+		c.way = egress.New(egress.Options{Hash: h.Hash(), Log: log})
 	}
 	for name, open := range map[string]func() error{
 		plane.RuntimeOCI:    func() error { return c.openOCI(ctx, h, s, dial, log) },
@@ -154,7 +162,7 @@ func (c *containers) openOCI(ctx context.Context, h home.Home, s imageSetup, dia
 		return err
 	}
 	r := oci.New(oci.Options{
-		Home: h, Images: images, Dial: dial, Allowed: s.egress, MountBase: s.mountBase,
+		Home: h, Images: images, Dial: dial, Way: c.way, MountBase: s.mountBase,
 		Prepared: oci.Budget{Count: s.prepared}, Log: log,
 	})
 	if err := r.Check(ctx); err != nil {
@@ -189,7 +197,7 @@ func collectImages(ctx context.Context, images *image.Store, log *slog.Logger) e
 func (c *containers) openDocker(ctx context.Context, h home.Home, s imageSetup, dial wardenDial, log *slog.Logger) error {
 	r, err := docker.New(docker.Options{
 		Home: h, Dial: dial, Networks: s.dockerNets, EngineRuntime: s.dockerRuntime, Log: s.dockerLog, MountBase: s.mountBase,
-		AutoPruneImages: s.autoPrune, PruneAge: s.pruneAge, Dev: s.dev, Logger: log,
+		Way: c.way, AutoPruneImages: s.autoPrune, PruneAge: s.pruneAge, Dev: s.dev, Logger: log,
 	})
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ type Options struct {
 	Dial   func(context.Context) (*warden.Client, error) // makes sure that a warden runs and connects to it
 
 	Runtime     string       // crun or runc, by name or path; "" = whichever is found, crun first
-	Allowed     plane.Egress // the most that a backend may reach
+	Way         Way          // out of a sandbox's network; nil = none
 	MountBase   string       // directory below which an executable's mount lies; "" = no mounts
 	CapAdd      []string     // capabilities that backends keep, such as "CAP_CHOWN"
 	NoUserNS    bool         // backends run as the host's own users: only where user namespaces are missing
@@ -29,6 +29,15 @@ type Options struct {
 	DefaultDisk int64        // bytes of a backend's own layer unless it says otherwise; 0 = no limit
 	Prepared    Budget       // of prepared sandboxes
 	Log         *slog.Logger // nil = none
+}
+
+// Way gives a sandbox's network namespace a way out. See package egress.
+type Way interface {
+	// Attach limits it to e, which isn't none, and to what the operator allows.
+	// It may be called twice.
+	Attach(ctx context.Context, pid int, id plane.BackendID, e plane.Egress) error
+	// Detach removes what Attach made, if it did.
+	Detach(ctx context.Context, id plane.BackendID) error
 }
 
 // DefaultTmpfsSize is the size of /tmp.

@@ -200,7 +200,7 @@ func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, e
 		r.drop(string(u.Backend))
 		return nil, err
 	}
-	return p, nil
+	return p, r.letOut(ctx, u, p)
 }
 
 // drop removes what is kept of a backend or sandbox that doesn't run.
