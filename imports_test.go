@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"internal/runtime":             {"."},
 	"internal/runtime/line":        {".", "internal/runtime", "internal/drone/warden", "internal/drone/home"},
 	"internal/runtime/process":     {".", "internal/runtime", "internal/runtime/line", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
-	"internal/runtime/oci":         {".", "internal/runtime", "internal/runtime/line", "internal/runtime/egress", "internal/image", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
+	"internal/runtime/oci":         {".", "internal/runtime", "internal/runtime/oci/waiter", "internal/runtime/line", "internal/runtime/egress", "internal/image", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/oci/...":     {".", "internal/runtime"},
 	"internal/runtime/docker":      {".", "internal/runtime", "internal/runtime/line", "internal/runtime/egress", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/egress":      {"."},

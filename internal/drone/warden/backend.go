@@ -143,6 +143,9 @@ func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []st
 		forked(s.Identity.Pid)
 	}
 	if err != nil {
+		if o.Launch != nil {
+			w.clear(ctx, program.Identity()) // it may have made something before it failed
+		}
 		w.table.Clear(b.entry)
 		w.means.Clean(program.Identity())
 		w.heir.drop(b.id)

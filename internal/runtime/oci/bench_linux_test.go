@@ -66,6 +66,25 @@ func get(t testing.TB, pid, port int) string {
 	}
 }
 
+func BenchmarkPrepared(b *testing.B) {
+	g := stocked(b, 4)
+	g.warm(g.unit(), 4)
+	for b.Loop() {
+		u := g.unit()
+		p := g.start(u)
+		get(b, p.Pid(), plane.DefaultImagePort)
+		b.StopTimer()
+		if !p.prepared() {
+			b.Error("none was prepared")
+		}
+		_ = p.Stop(g.ctx(), plane.Hard)
+		g.wait(p)
+		_ = p.Forget(g.ctx())
+		g.eventually("there are more", func() bool { return g.waits() == 4 })
+		b.StartTimer()
+	}
+}
+
 func benchmark(b *testing.B, launcher string) {
 	g := newRig(b, func(o *Options) { o.Runtime = launcher })
 	w := g.start(g.unit("/server", "exit", "0"))

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"plane"
 	"plane/internal/runtime"
 )
 
@@ -26,13 +26,8 @@ func (r *Runtime) build(h *host, f *filter, b bundle, image *picture, u runtime.
 	if err := b.create(); err != nil {
 		return nil, err
 	}
-	s := sandbox{
-		hostname: string(u.Backend), argv: argv, dir: image.dir(u.Executable), readOnly: u.Executable.ReadOnly,
-		limits: u.Executable.Limits, caps: r.opts.CapAdd, userNS: !r.opts.NoUserNS, tmpfs: r.opts.TmpfsSize, filter: f,
-	}
-	if h.runc {
-		s.groups = containerGroup(r.opts.Home.Hash(), string(u.Backend))
-	}
+	s := r.sandbox(h, f, u.Executable, string(u.Backend))
+	s.argv, s.dir = argv, image.dir(u.Executable)
 	return newStage(h.hide, b, func(at *stage) error {
 		if err := r.mount(at, b, image.layers, u.Executable.Limits.DiskLimitBytes); err != nil {
 			return err
@@ -53,6 +48,23 @@ func (r *Runtime) build(h *host, f *filter, b bundle, image *picture, u runtime.
 	})
 }
 
+// sandbox is one by that name, without its command.
+func (r *Runtime) sandbox(h *host, f *filter, x plane.Executable, name string) sandbox {
+	s := sandbox{
+		hostname: name, readOnly: x.ReadOnly, limits: x.Limits,
+		caps: r.opts.CapAdd, userNS: !r.opts.NoUserNS, tmpfs: r.opts.TmpfsSize, filter: f,
+	}
+	if h.runc {
+		s.groups = containerGroup(r.opts.Home.Hash(), name)
+	}
+	return s
+}
+
+// user is whom an executable runs as.
+func (r rootfs) user(x plane.Executable, image *picture) (user, error) {
+	return resolve(userWord(x, image), r.read("/etc/passwd"), r.read("/etc/group"))
+}
+
 // inhabit finds in the image whom and what to run.
 func (r *Runtime) inhabit(at *stage, s *sandbox, image *picture, u runtime.Unit) error {
 	s.root = at.path(rootDir)
@@ -61,8 +73,7 @@ func (r *Runtime) inhabit(at *stage, s *sandbox, image *picture, u runtime.Unit)
 		return err
 	}
 	defer root.Close()
-	word := cmp.Or(u.Executable.User, image.config.User)
-	if s.who, err = resolve(word, root.read("/etc/passwd"), root.read("/etc/group")); err != nil {
+	if s.who, err = root.user(u.Executable, image); err != nil {
 		return err
 	}
 	if err := root.mkdir(s.dir, r.owner(0)); err != nil {

@@ -88,6 +88,15 @@ func replaceFile(path string, text []byte) error {
 	return err
 }
 
+// container is the name by which crun or runc know it: that of the prepared
+// sandbox, to which the bundle of a backend that took one is a link.
+func (b bundle) container() string {
+	if id, err := os.Readlink(b.dir); err == nil {
+		return id
+	}
+	return filepath.Base(b.dir)
+}
+
 // spec reads its spec.
 func (b bundle) spec() (*specs.Spec, error) {
 	text, err := os.ReadFile(b.path(specFile))
@@ -103,9 +112,9 @@ func (b bundle) spec() (*specs.Spec, error) {
 
 // remove deletes a bundle, whatever of it is there. Nothing of it may run.
 func (b bundle) remove(h home.Home) error {
-	id := filepath.Base(b.dir)
+	id := b.container()
 	removeGroups(containerGroup(h.Hash(), id))
-	err := errors.Join(os.RemoveAll(filepath.Join(stateDir(h), id)), os.RemoveAll(b.dir))
+	err := errors.Join(os.RemoveAll(filepath.Join(stateDir(h), id)), os.RemoveAll(filepath.Join(h.Bundles(), id)), os.RemoveAll(b.dir))
 	_ = os.Remove(stateDir(h)) // once it is empty; crun and runc make it
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove bundle of %s: %w", id, err)

@@ -58,7 +58,7 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 		defer e.console.Close()
 		argv = append(argv, "--console-socket", e.console.Addr().String())
 	}
-	argv = append(argv, p.container())
+	argv = append(argv, p.bundle().container())
 	groups := groupsOf(p.Running.Pid)
 	if len(groups.v1) > 0 { // the same as the backend's: its limits are there
 		argv = append([]string{"/bin/sh", "-c", groups.script() + `exec "$@"`, "sh"}, argv...)

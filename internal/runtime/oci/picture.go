@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,6 +68,9 @@ func (s store) hold(ctx context.Context, user, digest string) error { return s.H
 func (s store) release(user string) error { return s.Release(user) }
 
 func (s store) holders() []string { return slices.Sorted(maps.Keys(s.Holds())) }
+
+// userWord is the word for whom x runs as.
+func userWord(x plane.Executable, image *picture) string { return cmp.Or(x.User, image.config.User) }
 
 // argv is the command of a backend: the executable's takes the place of the
 // image's entrypoint and command.

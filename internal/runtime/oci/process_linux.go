@@ -3,7 +3,6 @@ package oci
 import (
 	"context"
 	"errors"
-	"path/filepath"
 
 	"plane/internal/drone/means"
 	"plane/internal/runtime"
@@ -42,6 +41,3 @@ func (p *process) look() *means.Means { return means.At(p.r.opts.Home.Hash(), p.
 func (p *process) identity() means.Identity {
 	return means.Identity{Backend: p.Running.Backend, Pid: p.Running.Pid, Start: p.Running.Start, Group: p.Running.Group}
 }
-
-// container is the name by which crun or runc know it.
-func (p *process) container() string { return filepath.Base(p.bundle().dir) }

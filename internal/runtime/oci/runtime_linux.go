@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"plane"
 	"plane/internal/drone/means"
@@ -23,7 +24,8 @@ type Runtime struct {
 	from source
 	log  *slog.Logger
 
-	looking sync.Mutex // held while the machine is looked at
+	kicked  chan struct{} // with room for one: the stock is to be looked at
+	looking sync.Mutex    // held while the machine is looked at
 
 	mu       sync.Mutex // guards the fields below
 	host     *host
@@ -31,6 +33,8 @@ type Runtime struct {
 	starting map[plane.BackendID]*turn
 	pictures map[plane.BackendID]*picture
 	sizes    map[plane.BackendID]size
+	stock    stock
+	active   int // starts under way
 }
 
 var (
@@ -51,7 +55,7 @@ func newRuntime(from source, o Options) *Runtime {
 	}
 	return &Runtime{
 		Line: line.New(o.Dial, o.Home, o.Log), opts: o, from: from, log: o.Log,
-		starting: map[plane.BackendID]*turn{}, pictures: map[plane.BackendID]*picture{}, sizes: map[plane.BackendID]size{},
+		starting: map[plane.BackendID]*turn{}, pictures: map[plane.BackendID]*picture{}, sizes: map[plane.BackendID]size{}, stock: stock{}, kicked: make(chan struct{}, 1),
 	}
 }
 
@@ -195,12 +199,39 @@ func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, e
 			return nil, err
 		}
 	}
+	r.mu.Lock()
+	r.active++
+	r.mu.Unlock()
 	p, err := r.launch(ctx, b, u)
+	r.mu.Lock()
+	r.active--
+	r.mu.Unlock()
+	r.kick()
 	if err != nil {
+		r.absent(ctx, u.Backend)
 		r.drop(string(u.Backend))
 		return nil, err
 	}
 	return p, r.letOut(ctx, u, p)
+}
+
+// absent waits until nothing of a start is left that was given up.
+func (r *Runtime) absent(ctx context.Context, id plane.BackendID) {
+	if ctx.Err() == nil {
+		return // the warden has said so
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	err := r.Ask(ctx, func(c *warden.Client) error {
+		if err := c.Stop(ctx, id, plane.Hard); err != nil {
+			return err
+		}
+		_, err := c.Wait(ctx, id)
+		return err
+	})
+	if err != nil && !errors.Is(err, runtime.ErrGone) {
+		r.log.Error("it isn't known whether a start that was given up has ended", "backend", id, "error", err)
+	}
 }
 
 // drop removes what is kept of a backend or sandbox that doesn't run.
@@ -223,7 +254,10 @@ func (r *Runtime) launch(ctx context.Context, b bundle, u runtime.Unit) (runtime
 	}
 	held := make(chan error, 1)
 	go func() { held <- r.from.hold(ctx, string(u.Backend), image.digest) }() // waits for the disk; received below
-	p, err := r.run(ctx, h, f, b, image, u)
+	p, err := r.take(ctx, image, u)
+	if errors.Is(err, errSpent) {
+		p, err = r.run(ctx, h, f, b, image, u)
+	}
 	if bad := <-held; err == nil && bad != nil {
 		r.log.Error("an image that is in use isn't held, so that it may be removed", "image", image.name, "error", bad)
 	}
@@ -237,10 +271,8 @@ func (r *Runtime) run(ctx context.Context, h *host, f *filter, b bundle, image *
 	}
 	defer stage.Close()
 	o := r.order(u)
-	o.Launch = &warden.Launch{
-		Argv: h.launch(stage, stateDir(r.opts.Home), b, string(u.Backend), false),
-		Env:  []string{"PATH=" + defaultPath}, Dir: "/", PidFile: b.path(pidFile),
-	}
+	launch := r.launcher(h, stage, b, string(u.Backend), false)
+	o.Launch = &launch
 	p, err := r.ask(ctx, o)
 	if err != nil {
 		return nil, explain(err, image.name)
@@ -249,6 +281,13 @@ func (r *Runtime) run(ctx context.Context, h *host, f *filter, b bundle, image *
 		r.log.Warn("the compiled list of system calls is not kept, so that starts take longer", "error", err)
 	}
 	return p, nil
+}
+
+func (r *Runtime) launcher(h *host, s *stage, b bundle, id string, control bool) warden.Launch {
+	return warden.Launch{
+		Argv: h.launch(s, stateDir(r.opts.Home), b, id, control),
+		Env:  []string{"PATH=" + defaultPath}, Dir: "/", PidFile: b.path(pidFile),
+	}
 }
 
 func (r *Runtime) order(u runtime.Unit) warden.Order {

@@ -100,12 +100,20 @@ func (s *stage) path(names ...string) string {
 	return filepath.Join(append([]string{s.place}, names...)...)
 }
 
-// etc writes the files that every sandbox gets over the image's own. None of
-// them tells of the host.
+// etcFiles are those that every sandbox gets over the image's own. None of them
+// tells of the host.
+func etcFiles(hostname, resolver string) map[string]string {
+	return map[string]string{
+		"hosts":       "127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+		"hostname":    hostname + "\n",
+		"resolv.conf": resolver,
+	}
+}
+
+// etc writes them.
 func (s *stage) etc(hostname, resolver string) ([]bind, error) {
-	hosts := "127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 	var all []bind
-	for name, text := range map[string]string{"hosts": hosts, "hostname": hostname + "\n", "resolv.conf": resolver} {
+	for name, text := range etcFiles(hostname, resolver) {
 		if err := writeFile(s.path(etcDir, name), []byte(text)); err != nil {
 			return nil, err
 		}

@@ -3,12 +3,15 @@ package oci
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"plane"
+	"plane/internal/drone/means"
 	"plane/internal/drone/warden"
 	"plane/internal/runtime"
 )
@@ -27,34 +30,56 @@ func (r *Runtime) Run(ctx context.Context) error {
 		case <-time.After(pause):
 		}
 	}
-	<-ctx.Done()
+	r.fill(ctx)
 	return nil
 }
 
 // sweep removes what is kept of backends of which the warden knows nothing: a
-// former agent was killed while it started or forgot them.
+// former agent was killed while it started or forgot them. Prepared sandboxes
+// ended with that agent.
 func (r *Runtime) sweep(ctx context.Context) error {
-	var ids []string
-	entries, err := os.ReadDir(r.opts.Home.Bundles())
-	if err != nil && !os.IsNotExist(err) {
+	ids, err := r.kept()
+	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), hidden) {
-			ids = append(ids, e.Name())
-		}
-	}
-	for _, id := range r.from.holders() {
-		if !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
 	for _, id := range ids {
+		if _, err := means.SandboxGroup(id); err == nil {
+			continue
+		}
 		if err := r.sweepOne(ctx, id); err != nil {
 			return err
 		}
 	}
+	if ids, err = r.kept(); err != nil {
+		return err
+	}
+	taken := map[string]bool{}
+	for _, id := range ids {
+		if c := bundleOf(r.opts.Home, id).container(); c != id {
+			taken[c] = true
+		}
+	}
+	for _, id := range ids {
+		if _, err := means.SandboxGroup(id); err == nil && !taken[id] {
+			r.drop(id)
+		}
+	}
 	return nil
+}
+
+// kept are the names of all bundles and holds.
+func (r *Runtime) kept() ([]string, error) {
+	ids := r.from.holders()
+	entries, err := os.ReadDir(r.opts.Home.Bundles())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look for bundles: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), hidden) && !slices.Contains(ids, e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
 }
 
 // sweepOne waits for a start of that backend, should one be under way.
