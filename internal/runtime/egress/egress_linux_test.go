@@ -306,3 +306,29 @@ func ours(t *testing.T) string {
 	}
 	return strings.Join(left, "\n")
 }
+
+func TestNothingIsLeftOfANamespaceThatHasEnded(t *testing.T) {
+	machine(t)
+	ctx := context.Background()
+	public, _ := plane.ParseEgress("public")
+	w := egress.New(egress.Options{Hash: "0123456789ab", Allowed: public})
+	one, two := start(t, "dial"), start(t, "dial")
+	must(t, w.Attach(ctx, one.pid, "one", public), w.Attach(ctx, two.pid, "two", public))
+	_ = syscall.Kill(one.pid, syscall.SIGKILL)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := netlink.LinkByName("pl0123451"); err != nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("its interface outlives it")
+		}
+	}
+	must(t, w.Detach(ctx, "one"))
+	if !two.reachesSoon(t, "203.0.113.9:80") {
+		t.Error("another's way out went with it")
+	}
+	must(t, w.Detach(ctx, "two"))
+	if left := ours(t); left != "" {
+		t.Errorf("left: %s", left)
+	}
+}

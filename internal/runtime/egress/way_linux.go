@@ -27,6 +27,7 @@ type Way struct {
 
 	mu    sync.Mutex // held while anything is changed; guards the fields below
 	ready bool
+	made  map[plane.BackendID]pair // whose cables may have gone with their namespaces
 }
 
 // New makes a Way; it changes nothing yet.
@@ -40,7 +41,7 @@ func New(o Options) *Way {
 	if o.Resolvers == nil {
 		o.Resolvers = resolvers("/etc/resolv.conf")
 	}
-	return &Way{o: o, log: o.Log}
+	return &Way{o: o, log: o.Log, made: map[plane.BackendID]pair{}}
 }
 
 // Check says what is missing here, and how to mend it.
@@ -107,6 +108,7 @@ func (w *Way) Attach(ctx context.Context, pid int, id plane.BackendID, e plane.E
 		return err
 	}
 	p := w.pair(n)
+	w.made[id] = p
 	// The rules are there before the first packet can be.
 	if err := nft(ctx, w.rulesOf(p, e)); err != nil {
 		return fmt.Errorf("limit a container's way out: %w", err)
@@ -126,10 +128,29 @@ func (w *Way) Detach(ctx context.Context, id plane.BackendID) error {
 	if err != nil {
 		return err
 	}
-	if p, ok := taken[id]; ok {
-		w.removeLocked(ctx, p)
+	for _, all := range []map[plane.BackendID]pair{taken, w.made} {
+		if p, ok := all[id]; ok {
+			w.removeLocked(ctx, p)
+			delete(all, id)
+			delete(w.made, id)
+		}
+	}
+	if len(taken) == 0 && len(w.made) == 0 {
+		w.tidyLocked(ctx)
 	}
 	return nil
+}
+
+// tidyLocked removes what all cables shared.
+func (w *Way) tidyLocked(ctx context.Context) {
+	if !w.ready {
+		return
+	}
+	w.ready = false
+	if err := nft(ctx, "delete table inet "+w.table()); err != nil {
+		w.log.Debug("the rules of egress are left", "error", err)
+	}
+	w.closeForward(ctx)
 }
 
 // Sweep removes what is left of backends that aren't live, with their rules;
@@ -152,9 +173,8 @@ func (w *Way) Sweep(ctx context.Context, live []plane.BackendID) error {
 		}
 	}
 	if len(taken) == 0 {
-		w.ready = false
-		_ = nft(ctx, "delete table inet "+w.table()) // fails if there is none
-		w.closeForward(ctx)
+		w.made, w.ready = map[plane.BackendID]pair{}, true
+		w.tidyLocked(ctx)
 	}
 	return nil
 }
