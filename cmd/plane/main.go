@@ -61,6 +61,7 @@ func newRoot() *cobra.Command {
 		newStatusCommand(),
 		newLogsCommand(),
 		newStopCommand(),
+		newExecCommand(),
 		newWhyCommand(),
 		newTopCommand(),
 		newDataCommand(),

@@ -39,8 +39,12 @@ func (w worded) Error() string { return w.text }
 func report(ctx context.Context, cmd *cobra.Command, err error, stderr io.Writer) int {
 	var bad misuse
 	var said worded
+	var code exitCode
 	if err == nil {
 		return 0
+	}
+	if errors.As(err, &code) {
+		return int(code)
 	}
 	var word string
 	if n, _ := fmt.Sscanf(err.Error(), "unknown command %q for", &word); n == 1 { // cobra has no type for it

@@ -1,6 +1,7 @@
 package apitest
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -13,7 +14,7 @@ import (
 //
 //	say TEXT      TEXT to the output, "oops" to the error output, exit 0
 //	exit N        exit N
-//	cat           its input to its output until the input ends
+//	cat           its input to its output until the input ends; on a terminal, until Ctrl-D
 //	hang          nothing, and it takes no input
 //	size          its terminal's size, at first and at each change; "q" ends it
 //	flood N       N bytes, as the window allows
@@ -62,25 +63,23 @@ func (d *Drone) execPartLocked(m wire.ExecPart) {
 	if x == nil {
 		return
 	}
-	zero := 0
 	switch x.ask.Argv[0] {
 	case "cat":
-		x.input, x.room, x.eof = append(x.input, m.Data...), x.room+m.Taken, x.eof || m.EOF
+		x.input, x.room, x.eof = append(x.input, m.Data...), x.room+m.Taken, x.eof || m.EOF || x.ask.TTY && bytes.Contains(m.Data, []byte{4})
 		n := min(int64(len(x.input)), x.room)
 		if n > 0 {
 			_ = d.conn.Send(wire.ExecPart{ID: m.ID, Data: append([]byte(nil), x.input[:n]...), Taken: n})
 		}
 		x.input, x.room = x.input[n:], x.room-n
 		if x.eof && len(x.input) == 0 {
-			x.eof = false
-			_ = d.conn.Send(wire.ExecPart{ID: m.ID, Exit: &zero})
+			d.exitLocked(m.ID)
 		}
 	case "size":
 		if m.Rows > 0 {
 			d.saySizeLocked(m.ID, m.Rows, m.Cols)
 		}
 		if string(m.Data) == "q" {
-			_ = d.conn.Send(wire.ExecPart{ID: m.ID, Exit: &zero})
+			d.exitLocked(m.ID)
 		}
 	case "flood":
 		x.room += m.Taken
@@ -91,19 +90,24 @@ func (d *Drone) execPartLocked(m wire.ExecPart) {
 	}
 }
 
+func (d *Drone) exitLocked(id int64) {
+	zero := 0
+	_ = d.conn.Send(wire.ExecPart{ID: id, Exit: &zero})
+	delete(d.execs, id)
+}
+
 func (d *Drone) floodLocked(x *exec) {
 	for x.left > 0 && x.room >= floodPiece {
 		n := min(x.left, floodPiece)
 		x.left, x.room = x.left-n, x.room-n
 		_ = d.conn.Send(wire.ExecPart{ID: x.ask.ID, Data: []byte(strings.Repeat("x", int(n)))})
 		if x.left == 0 {
-			zero := 0
-			_ = d.conn.Send(wire.ExecPart{ID: x.ask.ID, Exit: &zero})
+			d.exitLocked(x.ask.ID)
 		}
 	}
 }
 
-// Commands counts the scripted commands that run and haven't been killed.
+// Commands counts the scripted commands that run.
 func (d *Drone) Commands() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
