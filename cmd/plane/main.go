@@ -62,6 +62,7 @@ func newRoot() *cobra.Command {
 		newLogsCommand(),
 		newStopCommand(),
 		newExecCommand(),
+		newImageCommand(),
 		newWhyCommand(),
 		newTopCommand(),
 		newDataCommand(),
