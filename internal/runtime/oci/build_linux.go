@@ -35,7 +35,7 @@ func (r *Runtime) build(h *host, f *filter, b bundle, image *picture, u runtime.
 		if err := r.inhabit(at, &s, image, u); err != nil {
 			return err
 		}
-		etc, err := at.etc(s.hostname, "")
+		etc, err := at.etc(s.hostname, r.resolver(u.Egress))
 		if err != nil {
 			return err
 		}

@@ -90,7 +90,7 @@ func (r *Runtime) claim(ctx context.Context, w waiting, image *picture, u runtim
 		if err := root.program(image.name, argv[0], c.Dir, search); err != nil {
 			return err
 		}
-		for name, text := range etcFiles(string(u.Backend), "") {
+		for name, text := range etcFiles(string(u.Backend), r.resolver(u.Egress)) {
 			if err := writeFile("/etc/"+name, []byte(text)); err != nil {
 				return err
 			}
@@ -100,6 +100,9 @@ func (r *Runtime) claim(ctx context.Context, w waiting, image *picture, u runtim
 		return err
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := r.letOut(ctx, u, w.pid); err != nil {
 		return nil, err
 	}
 	o := r.order(u)

@@ -25,11 +25,7 @@ func (p *process) Forget(ctx context.Context) error {
 	if err := p.Backend.Forget(ctx); err != nil && !errors.Is(err, runtime.ErrGone) {
 		return err
 	}
-	if p.r.opts.Way != nil {
-		if err := p.r.opts.Way.Detach(ctx, p.Running.Backend); err != nil {
-			p.r.log.Warn("the way out of an ended backend is left", "backend", p.Running.Backend, "error", err)
-		}
-	}
+	p.r.closeWay(ctx, p.Running.Backend)
 	p.r.mu.Lock()
 	delete(p.r.sizes, p.Running.Backend)
 	p.r.mu.Unlock()

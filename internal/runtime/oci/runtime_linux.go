@@ -208,18 +208,18 @@ func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, e
 	r.mu.Unlock()
 	r.kick()
 	if err != nil {
-		r.absent(ctx, u.Backend)
+		if ctx.Err() != nil || errors.Is(err, errNoWay) {
+			r.absent(ctx, u.Backend)
+		}
+		r.closeWay(context.WithoutCancel(ctx), u.Backend)
 		r.drop(string(u.Backend))
 		return nil, err
 	}
-	return p, r.letOut(ctx, u, p)
+	return p, nil
 }
 
 // absent waits until nothing of a start is left that was given up.
 func (r *Runtime) absent(ctx context.Context, id plane.BackendID) {
-	if ctx.Err() == nil {
-		return // the warden has said so
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	err := r.Ask(ctx, func(c *warden.Client) error {
@@ -256,7 +256,9 @@ func (r *Runtime) launch(ctx context.Context, b bundle, u runtime.Unit) (runtime
 	go func() { held <- r.from.hold(ctx, string(u.Backend), image.digest) }() // waits for the disk; received below
 	p, err := r.take(ctx, image, u)
 	if errors.Is(err, errSpent) {
-		p, err = r.run(ctx, h, f, b, image, u)
+		if p, err = r.run(ctx, h, f, b, image, u); err == nil {
+			err = r.letOut(ctx, u, p.Pid())
+		}
 	}
 	if bad := <-held; err == nil && bad != nil {
 		r.log.Error("an image that is in use isn't held, so that it may be removed", "image", image.name, "error", bad)

@@ -91,6 +91,7 @@ func (r *Runtime) sweepOne(ctx context.Context, id string) error {
 	})
 	if errors.Is(err, runtime.ErrGone) {
 		r.log.Info("removing what a former start left", "backend", id)
+		r.closeWay(ctx, plane.BackendID(id))
 		r.drop(id)
 		return nil
 	}
