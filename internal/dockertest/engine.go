@@ -231,6 +231,11 @@ func (e *Engine) said() string {
 	if err != nil {
 		return err.Error()
 	}
-	const most = 8 << 10
-	return string(b[max(0, len(b)-most):])
+	var all []string
+	for line := range strings.Lines(string(b)) {
+		if !strings.Contains(line, "level=info") && !strings.Contains(line, "cleaning up after shim") {
+			all = append(all, line)
+		}
+	}
+	return strings.Join(all[max(0, len(all)-40):], "")
 }

@@ -92,13 +92,18 @@ func (r *Runtime) choose(info system.Info) (reach, error) {
 		}
 		return unknown, errors.New("the containers of this Docker engine are not processes of this machine, so their deadlines can't be kept; run the drone where the engine runs, or use plane dev")
 	}
+	return r.o.local(), nil
+}
+
+// local is how backends are reached whose processes are those of this machine.
+func (o Options) local() reach {
 	// Others have a kernel or network stack of their own, whose loopback isn't
 	// that of the namespace.
 	plain := []string{"", "runc", "crun", "youki", "nvidia", "io.containerd.runc.v2"}
-	if os.Geteuid() == 0 && slices.Contains(plain, r.o.EngineRuntime) {
-		return inside, nil
+	if os.Geteuid() == 0 && slices.Contains(plain, o.EngineRuntime) {
+		return inside
 	}
-	return bridged, nil
+	return bridged
 }
 
 // Check says what is missing for backends to run here, nil if nothing is.
@@ -149,5 +154,14 @@ func (r *Runtime) silent(err error) error {
 	if errors.Is(err, os.ErrPermission) || strings.Contains(err.Error(), "permission denied") {
 		return wrong("the Docker engine at %s can't be used by this user; add it to the group docker, or run as root: %w", r.engine.DaemonHost(), err)
 	}
+	err = inner(err)
 	return wrong("the Docker engine at %s doesn't answer; start it, or set DOCKER_HOST: %w", r.engine.DaemonHost(), err)
+}
+
+// inner is err without the path of the request.
+func inner(err error) error {
+	if u := new(url.Error); errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }

@@ -15,12 +15,11 @@ func (r *Runtime) Found(ctx context.Context) ([]runtime.Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	way := r.usual(ctx)
 	var all []runtime.Found
 	for _, b := range known {
 		f := runtime.Found{Backend: b.Backend, Pid: b.Pid, Exit: b.Exit}
 		if b.Exit == nil {
-			f.Address = r.process(b, way).Address()
+			f.Address = r.process(b, r.usual(ctx, b)).Address()
 		}
 		all = append(all, f)
 	}
@@ -42,13 +41,21 @@ func (r *Runtime) known(ctx context.Context) ([]warden.Running, error) {
 	return all, err
 }
 
-// usual is how backends are reached; inside, if the engine doesn't answer: who
-// has backends whose pids are known runs on their machine.
-func (r *Runtime) usual(ctx context.Context) reach {
-	if way, err := r.reached(ctx); err == nil {
-		return way
+// usual is how a backend of ours is reached. One whose pid is known runs on this
+// machine: the engine needn't be asked.
+func (r *Runtime) usual(ctx context.Context, b warden.Running) reach {
+	r.mu.Lock()
+	known := r.reach
+	r.mu.Unlock()
+	if known != unknown {
+		return known
 	}
-	return inside
+	if b.Pid == 0 && b.Exit == nil {
+		if way, err := r.reached(ctx); err == nil {
+			return way
+		}
+	}
+	return r.o.local()
 }
 
 // Attach gives the process of one of Found.
@@ -64,5 +71,5 @@ func (r *Runtime) Attach(ctx context.Context, id plane.BackendID) (runtime.Proce
 	if b.Runtime != plane.RuntimeDocker {
 		return nil, runtime.ErrGone
 	}
-	return r.process(b, r.usual(ctx)), nil
+	return r.process(b, r.usual(ctx, b)), nil
 }

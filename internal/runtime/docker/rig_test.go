@@ -1,8 +1,6 @@
 package docker_test
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -20,9 +18,6 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"plane"
 	"plane/internal/dockertest"
@@ -32,6 +27,7 @@ import (
 	"plane/internal/drone/reaper"
 	"plane/internal/drone/table"
 	"plane/internal/drone/warden"
+	"plane/internal/image/imagetest"
 	"plane/internal/runtime"
 	"plane/internal/runtime/docker"
 )
@@ -53,7 +49,7 @@ func part(name, dir string) {
 		case "reaper":
 			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
 		case "warden":
-			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 300 * time.Millisecond, Log: log})
+			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 50 * time.Millisecond, Log: log})
 		}
 	}
 	if err != nil {
@@ -69,8 +65,11 @@ type rig struct {
 	home   home.Home
 	engine *dockertest.Engine
 	r      *docker.Runtime
-	n      atomic.Int32
+	last   atomic.Value // the id of the newest unit
 }
+
+// units counts those of all rigs: engines are shared, and names of containers.
+var units atomic.Int32
 
 // newRig makes one with an engine of its own, which has the image "server".
 func newRig(t *testing.T, change ...func(*docker.Options)) *rig {
@@ -172,13 +171,54 @@ func (g *rig) end() {
 	_ = os.RemoveAll(g.home.Dir)
 }
 
-// containers is what `docker ps` says.
+// containers is what `docker ps` says of ours.
 func (g *rig) containers(args ...string) string {
-	out, err := exec.Command("docker", append([]string{"--host", g.engine.Host, "ps", "--no-trunc"}, args...)...).CombinedOutput()
+	out, err := exec.Command("docker", append([]string{"--host", g.engine.Host, "ps", "--no-trunc", "--filter", "label=dev.plane.drone=" + g.home.Hash()}, args...)...).CombinedOutput()
 	if err != nil {
 		return err.Error() + ": " + string(out)
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// docker runs a command of the docker client.
+func (g *rig) docker(args ...string) {
+	g.t.Helper()
+	if out, err := exec.Command("docker", append([]string{"--host", g.engine.Host}, args...)...).CombinedOutput(); err != nil {
+		g.t.Fatalf("docker %v: %s", args, out)
+	}
+}
+
+// leavings counts what starts may leave on the machine.
+func (g *rig) leavings() string {
+	engine := filepath.Dir(strings.TrimPrefix(g.engine.Host, "unix://"))
+	count := func(text, of string) int { return strings.Count(text, of) }
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(engine) + "/*/")
+	procs := 0
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, l := range lines {
+		if b, _ := os.ReadFile(l); strings.Contains(string(b), "containerd-shim") && strings.Contains(string(b), engine) {
+			procs++
+		}
+	}
+	return fmt.Sprintf("containers %d, mounts %d, cgroups %d, shims %d", count(g.containers("-aq"), "\n"), count(string(mounts), engine), len(groups), procs)
+}
+
+// settled waits until the reaper has said in its log that it is connected to
+// the present warden.
+func (g *rig) settled() {
+	g.t.Helper()
+	g.eventually("they talk to each other", func() bool {
+		w, err := warden.Probe(g.ctx(), g.home)
+		reaper, held := g.home.Holder("reaper")
+		if err != nil || !held {
+			return false
+		}
+		b, _ := os.ReadFile(g.home.Log("warden"))
+		all := string(b)
+		i := strings.LastIndex(all, fmt.Sprintf("serving pid=%d", w.Pid))
+		return i >= 0 && strings.Contains(all[i:], fmt.Sprintf(`msg="reaper connected" pid=%d`, reaper))
+	})
 }
 
 func (g *rig) ctx() context.Context {
@@ -190,7 +230,7 @@ func (g *rig) ctx() context.Context {
 // unit is a backend that does what args say; life is how far off its deadline is.
 func (g *rig) unit(life time.Duration, args ...string) runtime.Unit {
 	g.t.Helper()
-	name := fmt.Sprintf("b%d", g.n.Add(1))
+	name := fmt.Sprintf("b%d", units.Add(1))
 	u := runtime.Unit{
 		Backend: plane.BackendID(name), Key: plane.Key{Name: name}, Generation: 1,
 		Policy: plane.Fast, Epoch: 1, Deadline: leaseNow().Add(life), Grace: 500 * time.Millisecond,
@@ -198,6 +238,7 @@ func (g *rig) unit(life time.Duration, args ...string) runtime.Unit {
 		Env:        []string{"PORT=8080", "SESSION_BACKEND_ID=" + name}, Port: 8080,
 	}
 	u.Doors = g.doors(u.Backend)
+	g.last.Store(u.Backend)
 	return u
 }
 
@@ -311,58 +352,17 @@ func (g *rig) marked(id plane.BackendID) bool {
 	return false
 }
 
-var program = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "server")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	at := filepath.Join(dir, "server")
-	c := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", at, "./testdata/server")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
-	}
-	return os.ReadFile(at)
-})
-
-// image has /server and nothing else but a file of users.
+// image has /server, some users, and nothing else.
 func image(t *testing.T, change ...func(*v1.Config)) v1.Image {
 	t.Helper()
-	server, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{"server", server}, {"etc/passwd", []byte("root:x:0:0::/:/\napp:x:1234:1235::/:/\n")}, {"etc/group", []byte("root:x:0:\nstaff:x:77:\n")}} {
-		_ = w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o755, Size: int64(len(f.data)), Typeflag: tar.TypeReg})
-		_, _ = w.Write(f.data)
-	}
-	_ = w.Close()
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file = file.DeepCopy()
-	file.Architecture, file.OS = "amd64", "linux"
-	file.Config.Entrypoint = []string{"/server"}
+	config := v1.Config{Entrypoint: []string{"/server"}}
 	for _, c := range change {
-		c(&file.Config)
+		c(&config)
 	}
-	if img, err = mutate.ConfigFile(img, file); err != nil {
-		t.Fatal(err)
-	}
-	return img
+	server := imagetest.Program(t, "plane/internal/runtime/docker/testdata/server")
+	return imagetest.Image(t, config, imagetest.Layer(t,
+		imagetest.File{Name: "server", Body: server, Mode: 0o755},
+		imagetest.File{Name: "etc/passwd", Body: []byte("root:x:0:0::/:/\napp:x:1234:1235::/:/\n")},
+		imagetest.File{Name: "etc/group", Body: []byte("root:x:0:\nstaff:x:77:\n")},
+	))
 }

@@ -52,11 +52,10 @@ func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, e
 	r.duties.Go(func() {
 		defer close(cleared)
 		defer release()
-		if life, cancel := r.living(context.WithoutCancel(ctx)); r.clear(life, u.Backend, plane.Exit{Message: err.Error() + "."}) == nil {
+		life, cancel := r.living(context.WithoutCancel(ctx))
+		defer cancel()
+		if r.clear(life, u.Backend, plane.Exit{Message: err.Error() + "."}) == nil {
 			_ = r.Ask(life, func(c *warden.Client) error { return c.Forget(life, u.Backend) })
-			cancel()
-		} else {
-			cancel()
 		}
 	})
 	select { // what can be cleared at once is
@@ -206,7 +205,7 @@ func (r *Runtime) ours(ctx context.Context, id plane.BackendID) error {
 func (r *Runtime) engineRefuses(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return err
+		return wrong("the Docker engine didn't answer in time: %w", inner(err))
 	case answered(err):
 		return wrong("the Docker engine refuses to start it: %s", says(err))
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 func main() {
@@ -88,6 +89,17 @@ func main() {
 					time.Sleep(10 * time.Millisecond)
 				}
 			}()
+		case "tty": // wait until the terminal has that size
+			rows, cols := next(), next()
+			for {
+				var size [4]uint16
+				_, _, _ = syscall.Syscall(syscall.SYS_IOCTL, 0, syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
+				if got := fmt.Sprint(size[0], size[1]); got == rows+" "+cols {
+					fmt.Println(got)
+					break
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
 		case "echo": // stdin, for exec
 			b, _ := io.ReadAll(os.Stdin)
 			fmt.Print(strings.ToUpper(string(b)))

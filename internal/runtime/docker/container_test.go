@@ -1,0 +1,434 @@
+package docker_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"plane"
+	"plane/internal/dockertest"
+	"plane/internal/runtime"
+	"plane/internal/runtime/docker"
+)
+
+// TestContainer is about what a container is given, on one engine.
+func TestContainer(t *testing.T) {
+	e := dockertest.Start(t, dockertest.Options{})
+	e.Load(t, image(t), "server:latest")
+	e.Load(t, image(t, func(c *v1.Config) { c.User = "app"; c.StopSignal = "SIGUSR1" }), "app:latest")
+	for name, test := range map[string]func(*testing.T, *dockertest.Engine){
+		"it has no rights, no network and nothing published":  secure,
+		"its limits are in force inside":                      limits,
+		"a limit that the engine refuses fails it":            refusedLimit,
+		"it runs as the image's user, who owns new data":      users,
+		"mounts are by path and by key, below the base":       mountsBelow,
+		"networks are those of the operator":                  networks,
+		"its image's stop signal is the one that it gets":     stopSignal,
+		"its environment has every name once, with its mark":  environment,
+		"a kill for its memory limit is told as one":          outOfMemory,
+		"its end is seen within 200 ms":                       endIsSeen,
+		"what it uses is told":                                usage,
+		"commands run in it":                                  execs,
+		"only what is ours and unused is pruned":              prune,
+		"an image that isn't there is told":                   noImage,
+		"a read-only root can be written in /tmp alone":       readOnly,
+		"a stop while it starts ends it":                      stopsEarly,
+		"an image's end at once has its code and its output":  endsAtOnce,
+		"images are given to other runtimes":                  source,
+		"a container of another with our name is left alone":  foreign,
+		"what a former agent began is taken over or cleared":  cutShort,
+		"output is followed, and its last lines can be asked": outputs,
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) { test(t, e) })
+	}
+}
+
+// inspected is what `docker inspect` says of a backend's container.
+func (g *rig) inspected(id plane.BackendID, format string) string {
+	g.t.Helper()
+	out, err := exec.Command("docker", "--host", g.engine.Host, "inspect", "--format", format, "plane-"+string(id)).CombinedOutput()
+	if err != nil {
+		g.t.Fatalf("%v: %s", err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func secure(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute, "cat", "/proc/self/status", "cat", "/proc/net/dev", "dial", "tcp", "169.254.169.254:80", "dial", "udp", "[2001:db8::1]:53", "sleep")
+	p := g.start(u)
+	g.outputs(u.Backend, "dial: dial udp")
+	out := g.output(u.Backend)
+	for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "network is unreachable"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q isn't in %s", want, out)
+		}
+	}
+	if strings.Contains(out, "eth0") {
+		t.Errorf("it has a network: %s", out)
+	}
+	got := g.inspected(u.Backend, "{{.Name}} {{.HostConfig.NetworkMode}} {{.HostConfig.PortBindings}} {{.HostConfig.AutoRemove}} {{index .Config.Labels \"dev.plane.backend\"}} {{index .Config.Labels \"dev.plane.drone\"}}")
+	if want := fmt.Sprintf("/plane-%s none map[] false true %s", u.Backend, g.home.Hash()); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	a, ok := plane.ParseGateAddress(p.Address())
+	if want := (plane.GateAddress{Socket: g.home.GateSocket(), Backend: u.Backend, Port: 8080}); !ok || a != want {
+		t.Errorf("address %q", p.Address())
+	}
+	if !alive(p.Pid()) {
+		t.Error("its pid isn't one")
+	}
+}
+
+func limits(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute, "ulimit", "sleep")
+	n := func(v int64) *int64 { return &v }
+	u.Executable.Limits = plane.ResourceLimits{
+		CPUPeriod: n(50_000), CPUPeriodPercent: n(20), CPUTimeLimit: n(7), MemoryLimitBytes: n(50<<20 + 1), PidsLimit: n(99), OpenFilesLimit: n(123),
+	}
+	g.start(u)
+	g.outputs(u.Backend, "nofile 123 123\n")
+	g.outputs(u.Backend, "cpu 7 7\n")
+	if got := g.inspected(u.Backend, "{{.HostConfig.CpuPeriod}} {{.HostConfig.CpuQuota}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}"); got != fmt.Sprint(50_000, 10_000, 50<<20+1, 99) {
+		t.Errorf("limits %s", got)
+	}
+	// Without a period the kernel's stays, and the quota is one of 100 ms.
+	v := g.unit(time.Minute, "sleep")
+	v.Executable.Limits = plane.ResourceLimits{CPUPeriodPercent: n(150)}
+	g.start(v)
+	if got := g.inspected(v.Backend, "{{.HostConfig.CpuPeriod}} {{.HostConfig.CpuQuota}}"); got != "0 150000" {
+		t.Errorf("limits %s", got)
+	}
+}
+
+func refusedLimit(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute, "sleep")
+	disk := int64(1 << 30)
+	u.Executable.Limits.DiskLimitBytes = &disk
+	_, err := g.r.Start(g.ctx(), u)
+	if err == nil || !strings.Contains(err.Error(), "storage-opt") {
+		t.Errorf("got %v", err)
+	}
+	if found, err := g.r.Found(g.ctx()); err != nil || len(found) != 0 {
+		t.Errorf("left: %v %v", found, err)
+	}
+}
+
+func users(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	for _, c := range []struct{ image, user, want string }{
+		{"server", "", "0 0"}, {"app", "", "1234 1235"}, {"app", "77:88", "77 88"}, {"server", "app:staff", "1234 77"},
+	} {
+		u := g.unit(time.Minute, "id", "write", "/plane-data/x")
+		u.Executable.Command = append(u.Executable.Command, "exit", "0")
+		u.Executable.Image, u.Executable.User = c.image, c.user
+		u.Data, u.DataNew = t.TempDir(), true
+		if out := g.says(u); out != c.want+"\n<nil>" {
+			t.Errorf("%+v: %q", c, out)
+		}
+	}
+	u := g.unit(time.Minute, "sleep")
+	u.Executable.User = "nobody"
+	u.Data, u.DataNew = t.TempDir(), true
+	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func mountsBelow(t *testing.T, e *dockertest.Engine) {
+	base := t.TempDir()
+	g := newRigAt(t, e, func(o *docker.Options) { o.MountBase = base })
+	mounting := func(mount string) runtime.Unit {
+		u := g.unit(time.Minute, "write", "/plane-data/here", "exit", "0")
+		u.Executable.Mount = json.RawMessage(mount)
+		return u
+	}
+	for mount, dir := range map[string]string{`"a/b"`: "a/b", `true`: ""} {
+		u := mounting(mount)
+		if dir == "" {
+			u.Key.Name = "../.." // trap 42
+			dir = u.Key.Hash()
+		}
+		if out := g.says(u); out != "<nil>" {
+			t.Errorf("%s: %s", mount, out)
+		}
+		if _, err := os.Stat(filepath.Join(base, dir, "here")); err != nil {
+			t.Errorf("%s: %v", mount, err)
+		}
+	}
+	if err := os.Symlink(t.TempDir(), filepath.Join(base, "a/link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, mount := range []string{`"a/link"`, `"a/link/c"`, `"../x"`, `"/etc"`, `".a"`} {
+		if _, err := g.r.Start(g.ctx(), mounting(mount)); err == nil || !strings.Contains(err.Error(), "mount") {
+			t.Errorf("%s: %v", mount, err)
+		}
+	}
+	none := newRigAt(t, e)
+	u := none.unit(time.Minute, "cat", "/plane-data", "exit", "0")
+	u.Executable.Mount = json.RawMessage("true")
+	if out := none.says(u); !strings.Contains(out, "no such file") {
+		t.Errorf("without a base: %s", out)
+	}
+}
+
+func networks(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e, func(o *docker.Options) { o.Networks = []string{"inner"} })
+	if err := g.r.Check(g.ctx()); err == nil || !strings.Contains(err.Error(), "docker network create inner") {
+		t.Errorf("check: %v", err)
+	}
+	if out, err := exec.Command("docker", "--host", e.Host, "network", "create", "--internal", "inner").CombinedOutput(); err != nil {
+		t.Fatalf("%s", out)
+	}
+	t.Cleanup(func() { _ = exec.Command("docker", "--host", e.Host, "network", "rm", "inner").Run() })
+	if err := g.r.Check(g.ctx()); err != nil {
+		t.Error(err)
+	}
+	name := "inner"
+	u := g.unit(time.Minute, "cat", "/proc/net/dev", "exit", "0")
+	u.Executable.NetworkName = &name
+	if out := g.says(u); !strings.Contains(out, "eth0") {
+		t.Errorf("it isn't in the network: %s", out)
+	}
+	other := "host"
+	u = g.unit(time.Minute, "sleep")
+	u.Executable.NetworkName = &other
+	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "--docker-networks") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func stopSignal(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	for image, want := range map[string]string{"server": "got terminated", "app": "got user defined signal 1"} {
+		u := g.unit(time.Minute, "signal")
+		u.Executable.Image = image
+		p := g.start(u)
+		g.outputs(u.Backend, "waits")
+		for range 2 {
+			if err := p.Stop(g.ctx(), plane.Soft); err != nil && err != runtime.ErrGone {
+				t.Fatal(err)
+			}
+		}
+		if exit := g.wait(p); !strings.HasSuffix(exit.Output, want) || exit.Code == nil || *exit.Code != 0 {
+			t.Errorf("%s: %+v", image, exit)
+		}
+	}
+}
+
+func environment(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute, "env", "exit", "0")
+	u.Env = append(u.Env, "A=1", "A=2", "EMPTY=")
+	out := "\n" + g.says(u) + "\n"
+	for _, want := range []string{"\nA=2\n", "\nEMPTY=\n", "\nPORT=8080\n", "PLANE_MARKER=" + g.home.Hash() + ":" + string(u.Backend)} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q isn't in %s", want, out)
+		}
+	}
+	if strings.Contains(out, "A=1") {
+		t.Errorf("an older value is there: %s", out)
+	}
+}
+
+func outOfMemory(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute, "eat", "200", "sleep")
+	limit := int64(32 << 20)
+	u.Executable.Limits.MemoryLimitBytes = &limit
+	if exit := g.wait(g.start(u)); !exit.OOM || exit.Signal != "SIGKILL" {
+		t.Errorf("exit %+v", exit)
+	}
+}
+
+func endIsSeen(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	p := g.start(g.unit(time.Minute, "sleep"))
+	done := make(chan time.Time, 1)
+	go func() {
+		g.wait(p)
+		done <- time.Now()
+	}()
+	began := time.Now()
+	if err := p.Stop(g.ctx(), plane.Hard); err != nil {
+		t.Fatal(err)
+	}
+	g.eventually("it is dead", func() bool { return !alive(p.Pid()) })
+	dead := time.Now()
+	seen := (<-done).Sub(dead)
+	t.Logf("dead after %v, told %v later", dead.Sub(began), seen)
+	if seen > 2*time.Second { // 200 ms on a machine that does nothing else
+		t.Errorf("seen after %v", seen)
+	}
+}
+
+func usage(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute, "eat", "20", "write", "/big", "dial", "tcp", "127.0.0.1:1", "sleep")
+	p := g.start(u)
+	g.outputs(u.Backend, "dial:")
+	m := p.(runtime.Meter)
+	g.eventually("it has eaten", func() bool {
+		u, err := m.Usage(g.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u.Memory > 0 && u.CPU > 0 && u.Pids > 0 && u.Received > 0 && u.Disk > 0
+	})
+	_ = p.Stop(g.ctx(), plane.Hard)
+	g.wait(p)
+	if u, err := m.Usage(g.ctx()); err == nil && (u.Memory < 0 || u.Memory > 1<<40) {
+		t.Errorf("trap 44: of a dead one %+v", u)
+	}
+}
+
+func prune(t *testing.T, e *dockertest.Engine) {
+	g, other := newRigAt(t, e), newRigAt(t, e, func(o *docker.Options) { o.PruneAge = time.Hour })
+	// Of another drone: ended and not forgotten, and a running one.
+	kept := other.unit(time.Minute, "exit", "0")
+	kept.Backend = "of-another"
+	kept.Doors = ""
+	other.wait(other.start(kept))
+	live := other.unit(time.Minute, "sleep")
+	live.Backend, live.Doors = "of-another-2", ""
+	other.start(live)
+	// Ours: one that ran and is forgotten, one that nobody knows and that runs.
+	stray := exec.Command("docker", "--host", e.Host, "run", "-d", "--network", "none", "--name", "plane-stray",
+		"--label", "dev.plane.backend=true", "--label", "dev.plane.drone="+g.home.Hash(), "server", "sleep")
+	if out, err := stray.CombinedOutput(); err != nil {
+		t.Fatalf("%s", out)
+	}
+	mine := g.unit(time.Minute, "exit", "0")
+	mine.Backend, mine.Doors = "mine", ""
+	g.wait(g.start(mine))
+	if err := g.r.Prune(g.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	there := func(name string) bool {
+		return strings.Contains("\n"+g.containers("-a", "--format", "{{.Names}}")+"\n"+other.containers("-a", "--format", "{{.Names}}")+"\n", "\n"+name+"\n")
+	}
+	for name, want := range map[string]bool{"plane-stray": false, "plane-mine": true, "plane-of-another": true, "plane-of-another-2": true} {
+		if there(name) != want {
+			t.Errorf("%s is there: %v", name, !want)
+		}
+	}
+	p, err := other.r.Attach(g.ctx(), kept.Backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Forget(g.ctx()); err != nil { // kept for an hour, for people to look at
+		t.Fatal(err)
+	}
+	if err := other.r.Prune(g.ctx()); err != nil || !there("plane-of-another") {
+		t.Errorf("too young to be pruned: %v", err)
+	}
+	if q, err := g.r.Attach(g.ctx(), mine.Backend); err != nil || q.Forget(g.ctx()) != nil {
+		t.Fatal(err)
+	}
+	if there("plane-mine") {
+		t.Error("a forgotten container is left")
+	}
+	other.drop(live.Backend)
+}
+
+// drop ends a backend and forgets it.
+func (g *rig) drop(id plane.BackendID) {
+	g.t.Helper()
+	p, err := g.r.Attach(g.ctx(), id)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	_ = p.Stop(g.ctx(), plane.Hard)
+	g.wait(p)
+	if err := p.Forget(g.ctx()); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func noImage(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute)
+	u.Executable.Image, u.Executable.PullPolicy = "nowhere:1", plane.PullNever
+	if p, err := g.r.Prepare(g.ctx(), u, nil); err != nil || p.Digest != "" {
+		t.Errorf("Never looks: %v %v", p, err)
+	}
+	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "nowhere:1") {
+		t.Errorf("got %v", err)
+	}
+	if found, err := g.r.Found(g.ctx()); err != nil || len(found) != 0 {
+		t.Errorf("left: %v %v", found, err)
+	}
+}
+
+func readOnly(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute, "write", "/x", "write", "/tmp/x", "exit", "0")
+	u.Executable.ReadOnly = true
+	if out := g.says(u); out != "open /x: read-only file system\n<nil>" {
+		t.Errorf("%s", out)
+	}
+}
+
+func stopsEarly(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	for _, after := range []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 50 * time.Millisecond} {
+		u := g.unit(time.Minute, "stubborn", "sleep")
+		done := make(chan error, 1)
+		var p runtime.Process
+		go func() {
+			var err error
+			p, err = g.r.Start(g.ctx(), u)
+			done <- err
+		}()
+		<-time.After(after)
+		c, err := g.r.Connect(g.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Stop(g.ctx(), u.Backend, plane.Hard)
+		if err := <-done; err == nil {
+			_ = p.Stop(g.ctx(), plane.Hard)
+			g.wait(p)
+		}
+		if g.marked(u.Backend) {
+			t.Errorf("stopped after %v, it runs", after)
+		}
+	}
+}
+
+func endsAtOnce(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	exit := g.wait(g.start(g.unit(time.Minute, "say", "no database", "exit", "4")))
+	if exit.Code == nil || *exit.Code != 4 || exit.Output != "no database" || exit.Signal != "" || exit.OOM {
+		t.Errorf("exit %+v", exit)
+	}
+	u := g.unit(time.Minute)
+	u.Executable.Command = []string{"/nothing"}
+	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "/nothing") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func foreign(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute, "sleep")
+	if out, err := exec.Command("docker", "--host", e.Host, "create", "--name", "plane-"+string(u.Backend), "server").CombinedOutput(); err != nil {
+		t.Fatalf("%s", out)
+	}
+	defer exec.Command("docker", "--host", e.Host, "rm", "plane-"+string(u.Backend)).Run()
+	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "not of this drone") {
+		t.Errorf("got %v", err)
+	}
+	if g.inspected(u.Backend, "{{.State.Status}}") != "created" {
+		t.Error("it was touched")
+	}
+}

@@ -1,0 +1,174 @@
+package docker_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"plane"
+	"plane/internal/dockertest"
+	"plane/internal/drone/warden"
+	"plane/internal/runtime"
+	"plane/internal/runtime/docker"
+)
+
+func execs(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute)
+	p := g.start(u)
+	g.outputs(u.Backend, "serves")
+	x := p.(runtime.Execer)
+	run := func(c runtime.Command) (int, string, string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		c.Stdout, c.Stderr = &out, &errs
+		code, err := x.Exec(g.ctx(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return code, out.String(), errs.String()
+	}
+	if code, out, errs := run(runtime.Command{Argv: []string{"/server", "echo", "exit", "5"}, Stdin: strings.NewReader("hello")}); code != 5 || out != "HELLO" || errs != "errors" {
+		t.Errorf("%d %q %q", code, out, errs)
+	}
+	if code, out, _ := run(runtime.Command{Argv: []string{"/server", "dial", "tcp", "127.0.0.1:8080", "env", "exit", "0"}}); code != 0 || !strings.HasPrefix(out, "dial: <nil>") || !strings.Contains(out, "SESSION_BACKEND_ID="+string(u.Backend)) {
+		t.Errorf("it isn't in the same place: %d %q", code, out)
+	}
+	sizes := make(chan runtime.Size, 1)
+	sizes <- runtime.Size{Rows: 33, Cols: 44}
+	if _, out, _ := run(runtime.Command{Argv: []string{"/server", "tty", "33", "44", "exit", "0"}, TTY: true, Rows: 10, Cols: 20, Resize: sizes}); !strings.Contains(out, "33 44") {
+		t.Errorf("no terminal of that size: %q", out)
+	}
+	if code, _, _ := run(runtime.Command{Argv: []string{"/nothing"}}); code == 0 {
+		t.Error("a command that isn't there succeeds")
+	}
+	ctx, cancel := context.WithCancel(g.ctx())
+	var out started
+	out.seen = cancel
+	if _, err := x.Exec(ctx, runtime.Command{Argv: []string{"/server", "say", "up", "stubborn", "sleep"}, Stdout: &out}); !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
+	}
+	g.eventually("the command is killed", func() bool {
+		top, _ := exec.Command("docker", "--host", e.Host, "top", "plane-"+string(u.Backend)).CombinedOutput()
+		return !strings.Contains(string(top), "stubborn")
+	})
+	if !alive(p.Pid()) {
+		t.Error("the backend ended with the command")
+	}
+	_ = p.Stop(g.ctx(), plane.Hard)
+	g.wait(p)
+	if _, err := x.Exec(g.ctx(), runtime.Command{Argv: []string{"/server"}}); !errors.Is(err, runtime.ErrGone) {
+		t.Errorf("of one that ended: %v", err)
+	}
+}
+
+// started tells when something is written.
+type started struct{ seen func() }
+
+func (s *started) Write(p []byte) (int, error) {
+	s.seen()
+	return len(p), nil
+}
+
+func source(t *testing.T, e *dockertest.Engine) {
+	s, err := docker.OpenSource(e.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if id, err := s.Inspect(t.Context(), "server"); err != nil || !strings.HasPrefix(id, "sha256:") {
+		t.Errorf("%q, %v", id, err)
+	}
+	r, err := s.Save(t.Context(), "server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if b, err := io.ReadAll(r); err != nil || !bytes.Contains(b, []byte("manifest.json")) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	if _, err := s.Inspect(t.Context(), "nowhere"); err == nil {
+		t.Error("an image that isn't there is found")
+	}
+}
+
+// cutShort: an agent died between the steps of a start.
+func cutShort(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	for state, runs := range map[string]bool{"guarded": false, "made": false, "running": true, "ended": false} {
+		u := g.unit(time.Minute, "sleep")
+		u.Doors = ""
+		if state == "ended" {
+			u.Executable.Command = []string{"/server", "say", "so", "exit", "6"}
+		}
+		c, err := g.r.Connect(g.ctx())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Guard(g.ctx(), warden.Order{Backend: u.Backend, Key: u.Key.Hash(), Policy: u.Policy, Epoch: 1, Deadline: u.Deadline, Port: 8080, Runtime: "docker"}); err != nil {
+			t.Fatal(err)
+		}
+		if state != "guarded" {
+			verb := map[string][]string{"made": {"create"}, "running": {"run", "-d"}, "ended": {"run"}}[state]
+			args := append([]string{"--host", e.Host}, verb...)
+			args = append(args, "--network", "none", "--label", "dev.plane.backend=true", "--label", "dev.plane.drone="+g.home.Hash(), "--name", "plane-"+string(u.Backend),
+				"--env", "PLANE_MARKER="+g.home.Hash()+":"+string(u.Backend), "--entrypoint", "/server", "server")
+			out, _ := exec.Command("docker", append(args, u.Executable.Command[1:]...)...).CombinedOutput()
+			t.Logf("%s: %s", state, out)
+		}
+		found, err := g.r.Found(g.ctx())
+		if err != nil || len(found) != 1 {
+			t.Fatalf("%s: found %v, %v", state, found, err)
+		}
+		p, err := g.r.Attach(g.ctx(), u.Backend)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if runs {
+			brief, cancel := context.WithTimeout(g.ctx(), 300*time.Millisecond)
+			if _, err := p.Wait(brief); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v", state, err)
+			}
+			cancel()
+			if !alive(p.Pid()) {
+				t.Errorf("%s: its pid isn't known", state)
+			}
+			_ = p.Stop(g.ctx(), plane.Hard)
+		}
+		exit := g.wait(p)
+		if state == "ended" && (exit.Code == nil || *exit.Code != 6 || exit.Output != "so") {
+			t.Errorf("%s: %+v", state, exit)
+		}
+		if err := p.Forget(g.ctx()); err != nil {
+			t.Fatal(err)
+		}
+		if left := g.containers("-aq"); left != "" {
+			t.Errorf("%s: %s is left", state, left)
+		}
+	}
+}
+
+func outputs(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute, "say", "one", "say", "two", "say", "three", "sleep")
+	p := g.start(u)
+	g.outputs(u.Backend, "three\n")
+	r, err := g.r.Output(g.ctx(), u.Backend, 2, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	_ = p.Stop(g.ctx(), plane.Soft)
+	if b, err := io.ReadAll(r); err != nil || string(b) != "two\nthree\n" {
+		t.Errorf("followed %q, %v", b, err)
+	}
+	g.wait(p)
+	if got := g.output(u.Backend); got != "one\ntwo\nthree\n" {
+		t.Errorf("kept %q", got)
+	}
+}
