@@ -300,7 +300,7 @@ func newImageImportCommand() *cobra.Command {
 		Long: "Take the images of an archive as `docker save` writes it, or of an OCI layout (a\n" +
 			"directory, or an archive of one), under the names that it gives them. PATH - is\n" +
 			"standard input.",
-		Example: "  plane image import board.tar\n  docker save board:1 | plane image import -",
+		Example: "  plane image import board.tar\n  plane image import - < board.tar",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			store, done, err := s.open()
