@@ -140,12 +140,12 @@ func (g *rig) back(before []string) {
 }
 
 func TestNothingIsLeft(t *testing.T) {
-	for _, launcher := range []string{"crun", "runc"} {
+	for launcher, n := range map[string]int{"crun": 50, "runc": 15} {
 		t.Run(launcher, func(t *testing.T) {
 			g := newRig(t, func(o *Options) { o.Runtime = launcher })
 			g.start(g.unit()) // so that there is a warden
 			before := g.inventory()
-			g.cycles(50)
+			g.cycles(n)
 			for _, part := range []string{"warden", "reaper"} { // and they are replaced
 				if pid, held := g.home.Holder(part); held {
 					_ = syscall.Kill(pid, syscall.SIGKILL)

@@ -45,7 +45,7 @@ func part(name, dir string) {
 		case "reaper":
 			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
 		case "warden":
-			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 300 * time.Millisecond, Log: log})
+			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 100 * time.Millisecond, Log: log})
 		}
 	}
 	if err != nil {
@@ -217,7 +217,7 @@ func (g *rig) unit(argv ...string) planeruntime.Unit {
 	name := fmt.Sprintf("b%d", g.n.Add(1))
 	return planeruntime.Unit{
 		Backend: plane.BackendID(name), Key: plane.Key{Name: name}, Generation: 1,
-		Policy: plane.Fast, Epoch: 1, Deadline: leaseNow().Add(time.Minute), Grace: 500 * time.Millisecond,
+		Policy: plane.Fast, Epoch: 1, Deadline: leaseNow().Add(10 * time.Minute), Grace: 500 * time.Millisecond,
 		Executable: plane.Executable{Image: "test", Command: argv}, Port: plane.DefaultImagePort,
 	}
 }
