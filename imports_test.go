@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"internal/runtime/fake":        {".", "internal/runtime"},
 	"internal/image":               {"."},
 	"internal/image/imagetest":     {anything},
+	"internal/image/imagetest/...": {},
 	"internal/dockertest":          {anything},
 	"internal/drone/gate":          {".", "internal/drone/leaseclock", "internal/drone/table", "internal/drone/means"},
 	"internal/runtime/runtimetest": {".", "internal/runtime"},
@@ -80,7 +81,7 @@ var others = map[string][]string{
 	"internal/planefile":       {"go.yaml.in/yaml/v3"},
 	"internal/wire":            {"github.com/coder/websocket"},
 	"internal/api":             {"github.com/coder/websocket"},
-	"internal/image":           {"github.com/google/go-containerregistry/", "github.com/containerd/containerd/v2/", "github.com/distribution/reference", "github.com/moby/moby/", "golang.org/x/"},
+	"internal/image":           {"github.com/google/go-containerregistry/", "github.com/containerd/containerd/v2/", "github.com/distribution/reference", "github.com/klauspost/compress/", "golang.org/x/"},
 	"internal/image/imagetest": {anything},
 	"internal/dockertest":      {anything},
 	"internal/runtime/oci":     {"github.com/opencontainers/runtime-spec/", "github.com/moby/profiles/seccomp", "github.com/creack/pty", "github.com/vishvananda/", "golang.org/x/"},
@@ -97,6 +98,8 @@ var others = map[string][]string{
 	"internal/clustertest/...": {anything},
 	"bench":                    {anything},
 	"bench/...":                {anything},
+
+	"internal/image/imagetest/...": {"github.com/coder/websocket"},
 }
 
 // listed is a package as `go list -json` shows it.

@@ -160,11 +160,11 @@ func TestAnInterruptedPullLeavesNothingAndGoesOn(t *testing.T) {
 		imagetest.Layer(t, imagetest.File{Name: "a", Body: []byte(big)}), imagetest.Layer(t, imagetest.File{Name: "b", Body: []byte(big + "b")}))))
 	dir := t.TempDir()
 	s := open(t, dir, image.Options{})
-	reg.Break(100)
+	reg.Misbehave(imagetest.Fault{Cut: 1000})
 	if _, err := pull(t, s, image.Request{Ref: name}); err == nil {
 		t.Fatal("a broken blob was taken")
 	}
-	reg.Break(0)
+	reg.Misbehave(imagetest.Fault{})
 	if left, _ := os.ReadDir(filepath.Join(dir, "layers")); len(left) != 0 {
 		t.Errorf("layers of a broken pull: %v", left)
 	}

@@ -5,6 +5,7 @@ package imagetest
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
@@ -26,7 +28,12 @@ const Echo = "plane/examples/echo"
 
 var programs sync.Map // package → func() ([]byte, error)
 
-// Program is a package of ours, built static for this machine.
+// Server is the program of plane/internal/image/imagetest/server: HTTP and
+// WebSocket on $PORT, and modes by its arguments.
+const Server = "plane/internal/image/imagetest/server"
+
+// Program is a package of ours, built static for this machine, once per test
+// binary.
 func Program(t testing.TB, pkg string) []byte {
 	t.Helper()
 	build, _ := programs.LoadOrStore(pkg, sync.OnceValues(func() ([]byte, error) {
@@ -36,7 +43,7 @@ func Program(t testing.TB, pkg string) []byte {
 		}
 		defer os.RemoveAll(dir)
 		out := filepath.Join(dir, "program")
-		c := exec.Command("go", "build", "-o", out, pkg)
+		c := exec.Command("go", "build", "-ldflags=-s -w", "-o", out, pkg)
 		c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 		if said, err := c.CombinedOutput(); err != nil {
 			os.Stderr.Write(said)
@@ -155,6 +162,62 @@ func Archive(t testing.TB, images map[string]v1.Image) (path string) {
 	}
 	path = filepath.Join(t.TempDir(), "images.tar")
 	if err := tarball.MultiRefWriteToFile(path, byRef); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// ServerImage runs Server with args, on $PORT or 8080.
+func ServerImage(t testing.TB, args ...string) v1.Image {
+	t.Helper()
+	return Image(t, v1.Config{
+		Entrypoint: []string{"/server"}, Cmd: args, Env: []string{"OF=image"}, WorkingDir: "/",
+		ExposedPorts: map[string]struct{}{"8080/tcp": {}},
+	}, Layer(t, File{Name: "tmp/", Type: tar.TypeDir, Mode: 0o1777}),
+		Layer(t, File{Name: "server", Body: Program(t, Server), Mode: 0o755}))
+}
+
+// Index is an image for several machines.
+func Index(t testing.TB, images ...v1.Image) v1.ImageIndex {
+	t.Helper()
+	var all []mutate.IndexAddendum
+	for _, img := range images {
+		file, err := img.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: file.Platform()}})
+	}
+	return mutate.AppendManifests(empty.Index, all...)
+}
+
+// Layout writes images as an OCI layout, under their names.
+func Layout(t testing.TB, images map[string]v1.Image) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "layout")
+	path, err := layout.Write(dir, empty.Index)
+	for n, img := range images {
+		if err == nil {
+			err = path.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": n}))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Tar writes a directory's files as an archive.
+func Tar(t testing.TB, dir string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "dir.tar")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := tar.NewWriter(f)
+	if err := errors.Join(w.AddFS(os.DirFS(dir)), w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return path

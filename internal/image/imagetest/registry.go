@@ -1,13 +1,16 @@
 package imagetest
 
 import (
+	"encoding/json"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -16,75 +19,140 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// Registry is one on 127.0.0.1.
+// Registry is one on 127.0.0.1. It counts who takes what, and misbehaves when told to.
 type Registry struct {
 	Host           string // 127.0.0.1:PORT
 	User, Password string // "" = none are asked for
+	IdentityToken  string // that may be exchanged for access, see NewTokenRegistry
 
-	mu     sync.Mutex // guards the fields below
-	blobs  map[string]int
-	broken int
-	gate   chan struct{}
+	inner http.Handler
+	mu    sync.Mutex // guards the fields below
+	blobs map[string]int
+	sent  map[string]int64
+	fault Fault
+	cuts  int
+	gate  chan struct{}
 }
 
-// NewRegistry starts one; it ends with the test. With a user, only they may use it.
+// Fault is how a registry misbehaves while it gives blobs. The zero Fault is none.
+type Fault struct {
+	Cut       int64         // bytes after which the connection breaks
+	Cuts      int           // how many blobs are cut; 0 = all, if Cut isn't 0
+	NoRanges  bool          // parts are asked for in vain, the whole is given
+	Stall     bool          // after Cut bytes nothing comes any more, instead of an end
+	Wrong     bool          // the last byte is another one
+	PauseEach time.Duration // after each 32 KiB
+}
+
+// NewRegistry starts one; it ends with the test. With a user, only they may use
+// it, by name and password (Basic).
 func NewRegistry(t testing.TB, user, password string) *Registry {
 	t.Helper()
-	r := &Registry{User: user, Password: password, blobs: map[string]int{}}
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { r.serve(inner, w, q) }))
+	return start(t, &Registry{User: user, Password: password})
+}
+
+// NewTokenRegistry starts one that wants bearer tokens, as public registries do:
+// its /token gives them for that name and password or for that identity token.
+func NewTokenRegistry(t testing.TB, user, password, identityToken string) *Registry {
+	t.Helper()
+	return start(t, &Registry{User: user, Password: password, IdentityToken: identityToken})
+}
+
+func start(t testing.TB, r *Registry) *Registry {
+	t.Helper()
+	r.inner = registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	r.blobs, r.sent = map[string]int{}, map[string]int64{}
+	s := httptest.NewServer(r)
 	t.Cleanup(s.Close)
 	r.Host = strings.TrimPrefix(s.URL, "http://")
 	return r
 }
 
-func (r *Registry) serve(inner http.Handler, w http.ResponseWriter, q *http.Request) {
-	if user, password, _ := q.BasicAuth(); r.User != "" && (user != r.User || password != r.Password) {
-		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
-		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
+func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	if q.URL.Path == "/token" {
+		r.token(w, q)
 		return
 	}
-	if _, digest, blob := strings.Cut(q.URL.Path, "/blobs/sha256:"); blob && q.Method == http.MethodGet {
-		r.mu.Lock()
-		r.blobs[digest]++
-		gate := r.gate
-		broken := r.broken > 0
-		if broken {
-			r.broken--
-		}
-		r.mu.Unlock()
-		if gate != nil {
-			select {
-			case <-gate:
-			case <-q.Context().Done():
-			}
-		}
-		if broken {
-			inner.ServeHTTP(&cut{w, 1000}, q)
-			panic(http.ErrAbortHandler)
+	if !r.allowed(w, q) {
+		return
+	}
+	_, digest, blob := strings.Cut(q.URL.Path, "/blobs/sha256:")
+	if !blob || q.Method != http.MethodGet {
+		r.inner.ServeHTTP(w, q)
+		return
+	}
+	r.mu.Lock()
+	r.blobs[digest]++
+	gate, fault := r.gate, r.fault
+	if r.cuts++; fault.Cuts > 0 && r.cuts > fault.Cuts {
+		fault.Cut, fault.Wrong = 0, false
+	}
+	r.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-q.Context().Done():
 		}
 	}
-	inner.ServeHTTP(w, q)
+	if fault.NoRanges {
+		q.Header.Del("Range")
+	}
+	out := &faulty{ResponseWriter: w, fault: fault, gone: q.Context().Done(), count: func(n int) {
+		r.mu.Lock()
+		r.sent[digest] += int64(n)
+		r.mu.Unlock()
+	}}
+	r.inner.ServeHTTP(out, q)
+	if out.broken {
+		panic(http.ErrAbortHandler)
+	}
 }
 
-// cut passes on the first left bytes.
-type cut struct {
-	http.ResponseWriter
-	left int
+// access is the token that /token gives.
+const access = "access-granted"
+
+// allowed answers those who may not.
+func (r *Registry) allowed(w http.ResponseWriter, q *http.Request) bool {
+	challenge, ok := `Basic realm="test"`, r.User == ""
+	if r.IdentityToken != "" {
+		challenge = `Bearer realm="http://` + r.Host + `/token",service="test"`
+		ok = q.Header.Get("Authorization") == "Bearer "+access
+	} else if user, password, _ := q.BasicAuth(); user == r.User && password == r.Password {
+		ok = true
+	}
+	if ok {
+		return true
+	}
+	w.Header().Set("WWW-Authenticate", challenge)
+	refuse(w)
+	return false
 }
 
-func (c *cut) Write(p []byte) (int, error) {
-	n := min(len(p), c.left)
-	c.left -= n
-	_, err := c.ResponseWriter.Write(p[:n])
-	return len(p), err
+func refuse(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusUnauthorized)
+	_, _ = io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
 }
 
-// Break cuts the connections of the next n blobs in their middle.
-func (r *Registry) Break(n int) {
+func (r *Registry) token(w http.ResponseWriter, q *http.Request) {
+	user, password, _ := q.BasicAuth()
+	if q.Method == http.MethodPost && user == "" {
+		user, password = q.FormValue("username"), q.FormValue("password")
+	}
+	byName := r.User != "" && user == r.User && password == r.Password
+	if !byName && q.FormValue("refresh_token") != r.IdentityToken {
+		refuse(w)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{"token": access, "access_token": access, "expires_in": 300})
+}
+
+// Misbehave makes it give blobs with that fault from now on.
+func (r *Registry) Misbehave(f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.broken = n
+	r.fault, r.cuts = f, 0
 }
 
 // Hold keeps blobs back until the function it returns is called.
@@ -101,30 +169,52 @@ func (r *Registry) Hold() (release func()) {
 	})
 }
 
-// Fetches counts how often each blob was asked for.
+// Fetches counts how often each blob was asked for, by hex digest.
 func (r *Registry) Fetches() map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := map[string]int{}
-	for d, n := range r.blobs {
-		all[d] = n
-	}
-	return all
+	return maps.Clone(r.blobs)
+}
+
+// Sent counts the bytes of each blob that were given, by hex digest.
+func (r *Registry) Sent() map[string]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.sent)
 }
 
 // Push puts an image there and gives its full name.
 func (r *Registry) Push(t testing.TB, repository string, img v1.Image) string {
 	t.Helper()
+	ref := r.name(t, repository)
+	if err := remote.Write(ref, img, remote.WithAuth(r.auth())); err != nil {
+		t.Fatal(err)
+	}
+	return ref.String()
+}
+
+// PushIndex puts an index of images there and gives its full name.
+func (r *Registry) PushIndex(t testing.TB, repository string, index v1.ImageIndex) string {
+	t.Helper()
+	ref := r.name(t, repository)
+	if err := remote.WriteIndex(ref, index, remote.WithAuth(r.auth())); err != nil {
+		t.Fatal(err)
+	}
+	return ref.String()
+}
+
+func (r *Registry) name(t testing.TB, repository string) name.Reference {
+	t.Helper()
 	ref, err := name.ParseReference(r.Host + "/" + repository)
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth := authn.Anonymous
-	if r.User != "" {
-		auth = &authn.Basic{Username: r.User, Password: r.Password}
+	return ref
+}
+
+func (r *Registry) auth() authn.Authenticator {
+	if r.User == "" && r.IdentityToken == "" {
+		return authn.Anonymous
 	}
-	if err := remote.Write(ref, img, remote.WithAuth(auth)); err != nil {
-		t.Fatal(err)
-	}
-	return ref.String()
+	return authn.FromConfig(authn.AuthConfig{Username: r.User, Password: r.Password, IdentityToken: r.IdentityToken})
 }
