@@ -5,14 +5,17 @@
 package drone
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
 
 	"plane"
+	"plane/internal/drone/gate"
 	"plane/internal/drone/home"
 	"plane/internal/drone/leaseclock"
 	"plane/internal/drone/table"
@@ -39,6 +42,7 @@ type Config struct {
 	BaseEnv    []string                   // that every program starts from
 	BaseDir    string                     // of programs that name none
 	Ports      PortRange                  // zero = DefaultPorts
+	Dial       Dial                       // nil = gate.DialAddress
 	SingleHost bool                       // the store is on this machine, and Clock stands still in its sleep
 
 	Version, Hash string
@@ -46,11 +50,15 @@ type Config struct {
 	Metrics       *Metrics     // nil = nothing is counted
 	Observer      Observer     // nil = none
 
-	patience  time.Duration // how long watching a backend may fail; 0 = 30 s
-	telemetry time.Duration // 0 = 5 s
-	weighing  time.Duration // how often data directories are weighed; 0 = weighEvery
-	keepEnded time.Duration // how long the output of an ended backend is kept; 0 = 10 min
+	patience   time.Duration // how long watching a backend may fail; 0 = 30 s
+	telemetry  time.Duration // 0 = 5 s
+	usageEvery time.Duration // how old what is told of usage may be; 0 = some 10 s, as in Plane 0.5
+	weighing   time.Duration // how often data directories are weighed; 0 = weighEvery
+	keepEnded  time.Duration // how long the output of an ended backend is kept; 0 = 10 min
 }
+
+// Dial connects to a backend's address: host:port, or that of a gate.
+type Dial func(ctx context.Context, d *net.Dialer, address string) (net.Conn, error)
 
 // Deadlines is the table of deadlines that warden and reaper enforce; its
 // methods do no disk I/O.
@@ -97,6 +105,9 @@ func (c *Config) check() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Dial == nil {
+		c.Dial = gate.DialAddress
+	}
 	if c.WardenInstance == nil {
 		c.WardenInstance = func() string { return "" }
 	}
@@ -105,6 +116,9 @@ func (c *Config) check() error {
 	}
 	if c.telemetry == 0 {
 		c.telemetry = 5 * time.Second
+	}
+	if c.usageEvery == 0 {
+		c.usageEvery = c.telemetry + c.telemetry/2 // every second time
 	}
 	if c.weighing == 0 {
 		c.weighing = weighEvery

@@ -56,7 +56,9 @@ func newDoors(h home.Home, log *slog.Logger) *doors {
 }
 
 // add opens the socket of a runner's backend and gives its path. It is there
-// before the backend starts; a second call changes nothing.
+// before the backend starts; a second call changes nothing. Not for a backend
+// whose deadline has passed: its executioner has removed the directory, so that
+// an engine which wakes late can't start what is mounted from it.
 func (d *doors) add(r *runner) (string, error) {
 	at, err := d.path(r)
 	if err != nil {
@@ -108,7 +110,10 @@ func (d *doors) path(r *runner) (string, error) {
 		return d.home.BackendSocket(r.id), nil
 	}
 	dir := d.home.DoorDir(r.id)
-	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o711); err != nil { // whatever our umask is
 		return "", err
 	}
 	return filepath.Join(dir, path.Base(runtime.Socket)), nil

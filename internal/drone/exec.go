@@ -12,12 +12,13 @@ import (
 
 // execution is a command that runs in a backend for somebody else.
 type execution struct {
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	resize chan runtime.Size
 	input  *io.PipeWriter
 
 	mu    sync.Mutex      // guards the fields below
-	queue []wire.ExecPart // input that wasn't passed on; bounded by the window
+	queue []wire.ExecPart // input that wasn't passed on
+	held  int64           // bytes of it and of what is being passed on
 	more  chan struct{}   // with room for one
 	room  int64           // bytes of output that the asker still takes
 	freed chan struct{}   // with room for one
@@ -25,9 +26,11 @@ type execution struct {
 
 const execPart = 32 << 10 // bytes a message
 
+var errWindow = errors.New("more input came than the window allows")
+
 // exec runs a command, away from everything that must arrive.
-func (l *link) exec(ctx context.Context, m wire.ExecAsk) {
-	ctx, cancel := context.WithCancel(ctx)
+func (l *link) exec(work context.Context, m wire.ExecAsk) {
+	ctx, cancel := context.WithCancelCause(work)
 	in, input := io.Pipe()
 	e := &execution{
 		cancel: cancel, resize: make(chan runtime.Size, 1), input: input,
@@ -46,14 +49,15 @@ func (l *link) exec(ctx context.Context, m wire.ExecAsk) {
 		l.mu.Lock()
 		delete(l.execs, m.ID)
 		l.mu.Unlock()
-		end := wire.ExecPart{ID: m.ID}
-		if err != nil {
-			end.Error = err.Error()
-		} else {
-			end.Exit = &exit
+		end := wire.ExecPart{ID: m.ID, Exit: &exit}
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
 		}
-		_ = l.conn.SendBulk(ctx, end) // fails only if the connection has ended, or nobody asks any more
-		cancel()
+		if err != nil {
+			end.Exit, end.Error = nil, err.Error()
+		}
+		_ = l.conn.SendBulk(work, end) // fails only if the connection has ended
+		cancel(nil)
 		_ = in.Close()
 		feeding.Wait()
 	})
@@ -88,7 +92,7 @@ func (l *link) execPart(m wire.ExecPart) {
 		return
 	}
 	if m.Kill {
-		e.cancel()
+		e.cancel(nil)
 		return
 	}
 	if m.Rows > 0 && m.Cols > 0 {
@@ -105,6 +109,10 @@ func (l *link) execPart(m wire.ExecPart) {
 		signal(e.freed)
 	}
 	if len(m.Data) > 0 || m.EOF {
+		if e.held += int64(len(m.Data)); e.held > wire.ExecWindow {
+			e.cancel(errWindow)
+			return
+		}
 		e.queue = append(e.queue, m)
 		signal(e.more)
 	}
@@ -128,6 +136,9 @@ func (e *execution) feed(ctx context.Context, taken func(int64)) {
 				if _, err := e.input.Write(p.Data); err != nil {
 					return
 				}
+				e.mu.Lock()
+				e.held -= int64(len(p.Data))
+				e.mu.Unlock()
 				taken(int64(len(p.Data)))
 			}
 			if p.EOF {

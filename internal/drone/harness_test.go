@@ -125,6 +125,9 @@ type controller struct {
 	idle      map[int64]wire.IdleAnswer
 	logs      map[int64]*logs
 	usage     []wire.Usage
+	host      *wire.Host
+	progress  []wire.Progress
+	execs     map[int64][]wire.ExecPart
 	actions   int
 }
 
@@ -136,7 +139,7 @@ type logs struct {
 func newController(t testing.TB) *controller {
 	c := &controller{
 		t: t, store: plane.StoreEpoch{StoreID: "store-a", Number: 3}, epochs: plane.Epochs{1, 1, 1},
-		seen: map[int64]bool{}, acted: map[string]wire.Acted{}, idle: map[int64]wire.IdleAnswer{}, logs: map[int64]*logs{},
+		seen: map[int64]bool{}, acted: map[string]wire.Acted{}, idle: map[int64]wire.IdleAnswer{}, logs: map[int64]*logs{}, execs: map[int64][]wire.ExecPart{},
 	}
 	c.server = httptest.NewServer(http.HandlerFunc(c.serve))
 	t.Cleanup(c.server.CloseClientConnections)
@@ -232,6 +235,13 @@ func (c *controller) handle(conn *wire.Conn, m wire.Message) error {
 		}
 	case wire.Telemetry:
 		c.usage = m.Backends
+		if m.Host != nil {
+			c.host = m.Host
+		}
+	case wire.Progress:
+		c.progress = append(c.progress, m)
+	case wire.ExecPart:
+		c.execs[m.ID] = append(c.execs[m.ID], m)
 	}
 	return nil
 }

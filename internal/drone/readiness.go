@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plane"
-	"plane/internal/drone/gate"
 	"plane/internal/runtime"
 )
 
@@ -51,7 +50,7 @@ func (r *runner) probe(ctx context.Context) {
 	answers := connects
 	if r.exec.Listen == plane.ListenInherit || r.exec.Kind() == plane.KindImage {
 		// Someone else made the socket: that it takes connections says nothing.
-		answers = answersHTTP
+		answers = func(ctx context.Context, address string) bool { return answersHTTP(ctx, r.Dial, address) }
 	}
 	hint := r.probeHint()
 	r.helpers.Go(func() {
@@ -122,8 +121,8 @@ func connects(_ context.Context, address string) bool {
 
 // answersHTTP waits for the first bytes of an answer for as long as the
 // connection lasts.
-func answersHTTP(ctx context.Context, address string) bool {
-	c, err := gate.DialAddress(ctx, &net.Dialer{Timeout: time.Second}, address)
+func answersHTTP(ctx context.Context, dial Dial, address string) bool {
+	c, err := dial(ctx, &net.Dialer{Timeout: time.Second}, address)
 	if err != nil {
 		return false
 	}

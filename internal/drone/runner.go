@@ -45,6 +45,7 @@ type runner struct {
 	warning atomic.Pointer[string]
 	data    dataState
 	weight  weight
+	used    metered
 	pull    atomic.Pointer[wire.Progress] // that wasn't told yet
 	bounded atomic.Bool                   // writes beyond its disk limit fail
 
@@ -158,9 +159,7 @@ func (r *runner) resume(ctx context.Context) {
 		r.process = nil
 	case r.process != nil:
 		r.look()
-		if _, err := r.doors.add(r); err != nil {
-			r.log.Warn("backend gets no socket", "error", err)
-		}
+		r.openDoor()
 		r.watch(ctx, r.process)
 		r.follow(ctx, 1)
 		if r.expired == 0 { // else its end is what there is to tell

@@ -45,12 +45,8 @@ func (r *runner) start(ctx context.Context) {
 		r.fail(r.portless)
 		return
 	}
-	socket, err := r.doors.add(r)
-	if err != nil {
-		r.log.Warn("backend gets no socket", "error", err)
-	}
 	r.starting = true
-	unit, given := r.unit(socket), r.given
+	unit, given := r.unit(r.openDoor()), r.given
 	r.helpers.Go(func() {
 		sctx, cancel := outlive(ctx, startLeeway)
 		p, err := r.runtime.Start(sctx, unit)
@@ -68,6 +64,19 @@ func (r *runner) start(ctx context.Context) {
 			r.mail.put(note{event: plane.Event{Kind: plane.EventStarted, Address: p.Address(), Ports: given.addresses(p.Address())}, process: p})
 		}
 	})
+}
+
+// openDoor gives the path of the backend's socket, "" if it gets none.
+func (r *runner) openDoor() string {
+	until := r.keeper.deadline(r.record.Policy, r.record.Epoch)
+	if until != plane.Never && r.Clock.Now() >= until {
+		return "" // the start will be refused, unless it was made before
+	}
+	socket, err := r.doors.add(r)
+	if err != nil {
+		r.log.Warn("backend gets no socket", "error", err)
+	}
+	return socket
 }
 
 // tellPull notes progress for the controller; the link tells it in its own time.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/gate"
 	"plane/internal/runtime"
 	"plane/internal/runtime/fake"
 	"plane/internal/wire"
@@ -399,11 +400,11 @@ func TestReadinessOfAnInheritedSocketIsAnAnswer(t *testing.T) {
 	if !connects(ctx, l.Addr().String()) {
 		t.Fatal("it takes connections")
 	}
-	if answersHTTP(ctx, l.Addr().String()) {
+	if answersHTTP(ctx, gate.DialAddress, l.Addr().String()) {
 		t.Error("nobody answered")
 	}
 	go func() { _ = http.Serve(l, http.NotFoundHandler()) }()
-	if !answersHTTP(t.Context(), l.Addr().String()) {
+	if !answersHTTP(t.Context(), gate.DialAddress, l.Addr().String()) {
 		t.Error("any answer counts")
 	}
 }

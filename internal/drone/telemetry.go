@@ -2,6 +2,9 @@ package drone
 
 import (
 	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"plane"
@@ -12,29 +15,45 @@ import (
 const (
 	usageTimeout = 2 * time.Second
 	usageBatch   = 500 // backends a message
+	usageLookers = 8   // at once
 )
 
-// measure reports what backends use, beside everything that must arrive.
+// measure reports what backends and machine use, beside everything that must
+// arrive.
 func (l *link) measure(ctx context.Context) error {
 	var before hostTimes
 	for sleep(ctx, l.telemetry) {
 		host := lookAtHost(l.Home.Dir, &before)
-		l.Metrics.lost(l.conn.SendTelemetry(wire.Telemetry{Host: &host}))
-		var batch []wire.Usage
-		for _, r := range l.roster.all() {
-			if u, ok := r.usage(ctx); ok {
-				batch = append(batch, u)
-			}
-			if len(batch) == usageBatch {
-				l.Metrics.lost(l.conn.SendTelemetry(wire.Telemetry{Backends: batch}))
-				batch = nil
-			}
+		m := wire.Telemetry{Host: &host}
+		for batch := range slices.Chunk(l.usages(ctx), usageBatch) {
+			m.Backends = batch
+			l.Metrics.lost(l.conn.SendTelemetry(m))
+			m = wire.Telemetry{}
 		}
-		if len(batch) > 0 {
-			l.Metrics.lost(l.conn.SendTelemetry(wire.Telemetry{Backends: batch}))
+		if m.Host != nil {
+			l.Metrics.lost(l.conn.SendTelemetry(m))
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// usages looks at several backends at once: an engine that doesn't answer for
+// some holds up the others little.
+func (l *link) usages(ctx context.Context) []wire.Usage {
+	runners := l.roster.all()
+	all, known := make([]wire.Usage, len(runners)), make([]bool, len(runners))
+	var next atomic.Int64
+	var lookers sync.WaitGroup
+	for range min(usageLookers, len(runners)) {
+		lookers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(runners); i = int(next.Add(1)) - 1 {
+				all[i], known[i] = runners[i].usage(ctx)
+			}
+		})
+	}
+	lookers.Wait()
+	i := 0
+	return slices.DeleteFunc(all, func(wire.Usage) bool { i++; return !known[i-1] })
 }
 
 // pullEvery is how often progress is told at most.
@@ -50,7 +69,10 @@ func (l *link) tellPulls(ctx context.Context) error {
 		}
 		for _, r := range l.roster.all() {
 			if p := r.pull.Swap(nil); p != nil {
-				l.Metrics.lost(l.conn.SendTelemetry(*p))
+				// Behind all else, and not in place of what tells of use.
+				if err := l.conn.SendBulk(ctx, *p); err != nil {
+					return err
+				}
 			}
 		}
 		if !sleep(ctx, pullEvery) {
@@ -68,13 +90,29 @@ func (r *runner) usage(ctx context.Context) (wire.Usage, bool) {
 	if w := r.warning.Load(); w != nil {
 		u.Warning = *w
 	}
-	if m, ok := g.process.(runtime.Meter); ok {
-		ctx, cancel := context.WithTimeout(ctx, usageTimeout)
-		defer cancel()
-		if x, err := m.Usage(ctx); err == nil {
-			u.CPUMS, u.Memory, u.Cache, u.Pids = x.CPU.Milliseconds(), x.Memory, x.Cache, x.Pids
-			u.In, u.Out, u.Disk = x.Received, x.Sent, x.Disk
-		}
-	}
+	x := r.meter(ctx, g.process)
+	u.CPUMS, u.Memory, u.Cache, u.Pids = x.CPU.Milliseconds(), x.Memory, x.Cache, x.Pids
+	u.In, u.Out, u.Disk = x.Received, x.Sent, x.Disk
 	return u, true
+}
+
+// metered is the latest look at what a backend uses; it belongs to the goroutine
+// that reports it.
+type metered struct {
+	runtime.Usage
+	at time.Time
+}
+
+// meter looks at most every usageEvery; what can't be told stays as it was.
+func (r *runner) meter(ctx context.Context, p runtime.Process) runtime.Usage {
+	m, ok := p.(runtime.Meter)
+	if !ok || time.Since(r.used.at) < r.usageEvery {
+		return r.used.Usage
+	}
+	ctx, cancel := context.WithTimeout(ctx, usageTimeout)
+	defer cancel()
+	if u, err := m.Usage(ctx); err == nil {
+		r.used = metered{u, time.Now()}
+	}
+	return r.used.Usage
 }

@@ -86,6 +86,9 @@ func (r *Runtime) Found(ctx context.Context) ([]runtime.Found, error) {
 		running, err := c.Found(ctx)
 		all = nil
 		for _, b := range running {
+			if !mine(b) {
+				continue
+			}
 			all = append(all, runtime.Found{Backend: b.Backend, Pid: b.Pid, Address: address(b.Port), Exit: b.Exit})
 		}
 		return err
@@ -98,6 +101,9 @@ func (r *Runtime) Attach(ctx context.Context, id plane.BackendID) (runtime.Proce
 	var p runtime.Process
 	err := r.Ask(ctx, func(c *warden.Client) error {
 		running, err := c.Attach(ctx, id)
+		if err == nil && !mine(running) {
+			err = warden.ErrGone
+		}
 		p = r.process(c, running)
 		return err
 	})
@@ -106,6 +112,10 @@ func (r *Runtime) Attach(ctx context.Context, id plane.BackendID) (runtime.Proce
 	}
 	return p, nil
 }
+
+// mine reports whether it is a command, and not of another runtime whose backends
+// the same warden holds.
+func mine(b warden.Running) bool { return b.Runtime == "" || b.Runtime == plane.RuntimeProcess }
 
 func (r *Runtime) process(c *warden.Client, b warden.Running) *process {
 	return &process{Backend: line.Backend{Line: r.Line, Running: b}, r: r, base: c.Welcome().Base}
