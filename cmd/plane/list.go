@@ -78,7 +78,8 @@ func list(cmd *cobra.Command, r remote, f client.Filter, wide bool) error {
 		return err
 	}
 	slices.SortStableFunc(found, func(a, b client.Backend) int { return cmp.Compare(a.Key.String(), b.Key.String()) })
-	head := []string{"KEY", "STATUS", "SINCE", "CONNS", "CPU", "MEMORY", "DRONE", "BACKEND"}
+	further := columnsOf(found)
+	head := append([]string{"KEY", "STATUS", "SINCE", "CONNS", "CPU", "MEMORY"}, append(heads(further), "DRONE", "BACKEND")...)
 	ended := slices.ContainsFunc(found, func(b client.Backend) bool { return b.Exit != nil })
 	if ended {
 		head = append(head, "HOW IT ENDED")
@@ -87,8 +88,9 @@ func list(cmd *cobra.Command, r remote, f client.Filter, wide bool) error {
 	for _, b := range found {
 		row := []string{
 			keyCell(b.Key, wide), string(b.Status), age(since(b.Since)), strconv.Itoa(b.Connections),
-			measured(b, age(time.Duration(b.CPUMS)*time.Millisecond)), measured(b, bytesText(b.MemoryBytes)), string(b.Drone), string(b.BackendID),
+			measured(b, age(time.Duration(b.CPUMS)*time.Millisecond)), measured(b, bytesText(b.MemoryBytes)),
 		}
+		row = append(append(row, cells(further, b)...), string(b.Drone), string(b.BackendID))
 		if ended {
 			row = append(row, exitText(b.Exit))
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,21 +82,34 @@ func newNodeListCommand() *cobra.Command {
 			if r.json {
 				return printJSON(cmd.OutOrStdout(), state)
 			}
-			rows := [][]string{{"NODE", "KIND", "STATE", "BACKENDS", "HEARTBEAT", "VERSION"}}
-			for _, d := range state.Drones {
-				rows = append(rows, []string{
-					string(d.Node.NodeName()), "drone", droneState(d), strconv.Itoa(d.BackendCount),
-					age(time.Duration(d.LastHeartbeatAge)*time.Second) + " ago", d.Node.PlaneVersion,
-				})
-			}
-			for _, p := range state.Proxies {
-				rows = append(rows, []string{string(p.NodeName()), "proxy", "connected", "-", "-", p.PlaneVersion})
-			}
-			return table(cmd.OutOrStdout(), rows)
+			return table(cmd.OutOrStdout(), nodeRows(state))
 		},
 	}
 	r.bind(cmd)
 	return cmd
+}
+
+// nodeRows is the table of nodes; what machines have and use where any drone says so.
+func nodeRows(state client.ClusterState) [][]string {
+	measured := slices.ContainsFunc(state.Drones, func(d client.Drone) bool { return d.Host != nil })
+	rows := [][]string{{"NODE", "KIND", "STATE", "BACKENDS", "HEARTBEAT", "VERSION"}}
+	if measured {
+		rows[0] = append(rows[0], "CPU", "MEMORY", "DISK")
+	}
+	for _, d := range state.Drones {
+		row := []string{
+			string(d.Node.NodeName()), "drone", droneState(d), strconv.Itoa(d.BackendCount),
+			age(time.Duration(d.LastHeartbeatAge)*time.Second) + " ago", d.Node.PlaneVersion,
+		}
+		if measured {
+			row = append(row, hostCells(d.Host)...)
+		}
+		rows = append(rows, row)
+	}
+	for _, p := range state.Proxies {
+		rows = append(rows, []string{string(p.NodeName()), "proxy", "connected", "-", "-", p.PlaneVersion})
+	}
+	return rows
 }
 
 func droneState(d client.Drone) string {

@@ -81,6 +81,11 @@ func printBackend(w io.Writer, b client.Backend) error {
 		[2]string{"holds", holdsText(b.Holds)},
 		[2]string{"cpu", liveOnly(b, age(time.Duration(b.CPUMS)*time.Millisecond))},
 		[2]string{"memory", liveOnly(b, measured(b, bytesText(b.MemoryBytes)))},
+		[2]string{"processes", liveOnly(b, countText(b.Pids))},
+		[2]string{"network", liveOnly(b, trafficText(b))},
+		[2]string{"own files", liveOnly(b, sizeOrNone(b.Disk))},
+		[2]string{"data", liveOnly(b, sizeOrNone(b.Data))},
+		[2]string{"image", b.Digest},
 		[2]string{"ended", exitText(b.Exit)},
 	)
 	if err == nil && b.Exit != nil && b.Exit.Output != "" {
@@ -96,6 +101,21 @@ func statusText(b client.Backend) string {
 		text += " (" + b.Activity + ")"
 	}
 	return text
+}
+
+// countText and sizeOrNone are "" for what there is none of, or isn't measured.
+func countText(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func sizeOrNone(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return bytesText(n)
 }
 
 func liveOnly(b client.Backend, s string) string {

@@ -172,12 +172,18 @@ func (t *top) head(rows []topRow, trouble string) string {
 }
 
 func topTable(rows []topRow) [][]string {
-	out := [][]string{{"KEY", "STATUS", "AGE", "CONNS", "CPU %", "MEMORY", "HOLDS"}}
+	all := make([]client.Backend, len(rows))
+	for i, r := range rows {
+		all[i] = r.Backend
+	}
+	further := columnsOf(all)
+	out := [][]string{append(append([]string{"KEY", "STATUS", "AGE", "CONNS", "CPU %", "MEMORY"}, heads(further)...), "HOLDS")}
 	for _, r := range rows {
-		out = append(out, []string{
+		row := []string{
 			keyCell(r.Key, false), string(r.Status), age(since(r.Since)), strconv.Itoa(r.Connections),
-			measured(r.Backend, fmt.Sprintf("%.1f", r.CPUPercent)), measured(r.Backend, bytesText(r.MemoryBytes)), holdsText(r.Holds),
-		})
+			measured(r.Backend, fmt.Sprintf("%.1f", r.CPUPercent)), measured(r.Backend, bytesText(r.MemoryBytes)),
+		}
+		out = append(out, append(append(row, cells(further, r.Backend)...), holdsText(r.Holds)))
 	}
 	return out
 }

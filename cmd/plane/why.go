@@ -100,10 +100,6 @@ func printNow(w io.Writer, why client.Explanation) error {
 	if n := now.Plain + now.Upgraded; n > 0 {
 		requests = fmt.Sprintf("%d open, %d of them upgraded (WebSocket)", n, now.Upgraded)
 	}
-	memory := ""
-	if b.CPUMS > 0 || b.MemoryBytes > 0 {
-		memory = fmt.Sprintf("%s of memory, %s of CPU so far", bytesText(b.MemoryBytes), age(time.Duration(b.CPUMS)*time.Millisecond))
-	}
 	return card(w,
 		[2]string{"backend", fmt.Sprintf("%s, generation %s", b.BackendID, generationText(b.Generation))},
 		[2]string{"app", appText(b)},
@@ -113,7 +109,8 @@ func printNow(w io.Writer, why client.Explanation) error {
 		[2]string{"idle limit", seconds(now.IdleAfter)},
 		[2]string{"idle stop in", seconds(now.IdleIn)},
 		[2]string{"lifetime ends in", seconds(now.EndsIn)},
-		[2]string{"uses", memory},
+		[2]string{"uses", usesText(b)},
+		[2]string{"image", b.Digest},
 	)
 }
 
