@@ -2,6 +2,7 @@ package image
 
 import (
 	"path/filepath"
+	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -33,8 +34,12 @@ type naming struct {
 
 func (s *Store) image(r record) *Image {
 	i := &Image{Digest: r.Digest, Config: r.Config, Size: r.Size}
-	for _, l := range r.Layers {
-		i.Layers = append(i.Layers, s.layerDir(l))
+	for n, l := range r.Layers {
+		// Overlay mounts refuse a directory that they are given twice. The upper
+		// of two equal layers says all that the lower one says.
+		if !slices.Contains(r.Layers[n+1:], l) {
+			i.Layers = append(i.Layers, s.layerDir(l))
+		}
 	}
 	return i
 }

@@ -201,6 +201,38 @@ func TestAnArchiveThatLeavesItsDirectoryWritesNothingOutside(t *testing.T) {
 	}
 }
 
+func TestALayerThatAnImageHasTwiceIsLaidOnce(t *testing.T) {
+	a, b := imagetest.Layer(t, imagetest.File{Name: "a"}), imagetest.Layer(t, imagetest.File{Name: "b"})
+	reg := imagetest.NewRegistry(t, "", "")
+	s := open(t, t.TempDir(), image.Options{})
+	img, err := pull(t, s, image.Request{Ref: ref(t, reg.Push(t, "app:1", imagetest.Image(t, v1.Config{}, a, b, a)))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(img.Layers) != 2 || img.Layers[0] == img.Layers[1] {
+		t.Fatalf("layers %v", img.Layers)
+	}
+	if _, err := os.Stat(filepath.Join(img.Layers[1], "a")); err != nil {
+		t.Errorf("the upper of two equal layers went: %v", err)
+	}
+}
+
+func TestDevicesOfAnImageAreNotMade(t *testing.T) {
+	reg := imagetest.NewRegistry(t, "", "")
+	name := ref(t, reg.Push(t, "app:1", imagetest.Image(t, v1.Config{},
+		imagetest.Layer(t, imagetest.File{Name: "disk", Type: tar.TypeBlock}, imagetest.File{Name: "zero", Type: tar.TypeChar}, imagetest.File{Name: "a"}))))
+	for _, shift := range []image.Shift{{}, image.UserNamespace} {
+		img, err := pull(t, open(t, t.TempDir(), image.Options{Shift: shift}), image.Request{Ref: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(img.Layers[0])
+		if err != nil || len(entries) != 1 {
+			t.Errorf("shift %v: %v, %v", shift, entries, err)
+		}
+	}
+}
+
 func TestAnotherArchitectureIsSaidSo(t *testing.T) {
 	reg := imagetest.NewRegistry(t, "", "")
 	name := ref(t, reg.Push(t, "app:1", imagetest.OfArchitecture(t, small(t, "x"), "s390x")))

@@ -93,16 +93,17 @@ func (s *Store) own(dir string) error {
 
 // shifted moves the owners of files into the range of the user namespace.
 func (s *Store) shifted(h *tar.Header) (bool, error) {
+	// Devices are Plane's to give; an image's own are never made.
+	device := h.Typeflag == tar.TypeBlock || h.Typeflag == tar.TypeChar
 	if s.shift == (Shift{}) {
-		return true, nil
+		return !device, nil
 	}
 	if h.Uid >= s.shift.Count || h.Gid >= s.shift.Count || h.Uid < 0 || h.Gid < 0 {
 		return false, fmt.Errorf("%s belongs to %d:%d; owners above %d have no place in the user namespace of sandboxes", h.Name, h.Uid, h.Gid, s.shift.Count-1)
 	}
 	h.Uid += s.shift.First
 	h.Gid += s.shift.First
-	// Devices are Plane's to give; an image's own are never made.
-	return h.Typeflag != tar.TypeBlock && h.Typeflag != tar.TypeChar, nil
+	return !device, nil
 }
 
 // guarded reads until ctx ends.
