@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -64,11 +65,28 @@ func progressOf(b *backend) progress {
 		g.Status, g.Address = plane.Terminated, ""
 	}
 	g.Message = wordsOf(g.Status)
+	if g.Status == plane.Loading && b.route.Pull != nil {
+		g.Message = pullWords(*b.route.Pull)
+	}
 	if b.gone != nil && b.last != nil {
 		g.Message, g.Output = orText(b.last.Message, g.Message), b.last.Output
 		g.Early, g.Replaced = b.last.Early, b.last.Replaced
 	}
 	return g
+}
+
+// pullWords says how far a preparation has come.
+func pullWords(p plane.Pull) string {
+	const mega = 1e6
+	what := orText(p.Text, "preparing")
+	what = strings.ToUpper(what[:1]) + what[1:]
+	switch {
+	case p.Total > 0 && p.Done <= p.Total:
+		return fmt.Sprintf("%s: %d %%, %.1f of %.1f MB.", what, int(float64(p.Done)/float64(p.Total)*100), float64(p.Done)/mega, float64(p.Total)/mega)
+	case p.Done > 0:
+		return fmt.Sprintf("%s: %.1f MB so far.", what, float64(p.Done)/mega)
+	}
+	return what + "."
 }
 
 func orText(s, otherwise string) string {
