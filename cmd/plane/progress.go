@@ -27,9 +27,6 @@ func newProgressLine(out io.Writer) *progressLine {
 	return &progressLine{out: f}
 }
 
-// seen reports whether anybody looks.
-func (p *progressLine) seen() bool { return p.out != nil }
-
 func (p *progressLine) show(text string) {
 	if p.out == nil {
 		return
