@@ -172,17 +172,26 @@ func (g *groups) clean(id plane.BackendID) {
 	}
 	for _, c := range controllers {
 		if dir := g.v1(c, id); dir != "" {
-			_ = os.Remove(dir)
+			removeTree(dir)
 		}
 	}
+	removeTree(g.of(id))
+}
+
+// tree lists a cgroup and all that were made below it, outermost first.
+func tree(dir string) []string {
 	var dirs []string
-	_ = filepath.WalkDir(g.of(id), func(path string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			dirs = append(dirs, path)
 		}
 		return nil
 	})
-	for _, d := range slices.Backward(dirs) {
+	return dirs
+}
+
+func removeTree(dir string) {
+	for _, d := range slices.Backward(tree(dir)) {
 		_ = os.Remove(d)
 	}
 }

@@ -69,3 +69,15 @@ func readable(fd int) bool {
 		}
 	}
 }
+
+// killExactly kills the first process of id and no other that has its number.
+func (m *Means) killExactly(id Identity) {
+	h := m.OpenHandle(id)
+	if h == nil {
+		return
+	}
+	defer h.Close()
+	if h.fd < 0 || unix.PidfdSendSignal(h.fd, sigKill, nil, 0) != nil {
+		_ = kill(id.Pid, sigKill)
+	}
+}

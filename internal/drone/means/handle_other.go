@@ -18,3 +18,10 @@ func (m *Means) OpenHandle(id Identity) *Handle {
 }
 
 func waitReadable(context.Context, *os.File) (done bool, err error) { return false, nil }
+
+// killExactly kills the first process of id.
+func (m *Means) killExactly(id Identity) {
+	if m.Alive(id) {
+		_ = kill(id.Pid, sigKill)
+	}
+}

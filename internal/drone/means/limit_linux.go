@@ -110,8 +110,10 @@ func (g *groups) outOfMemory(id plane.BackendID) bool {
 		return false
 	}
 	files := []string{filepath.Join(g.of(id), "memory.events")}
-	if dir := g.v1("memory", id); dir != "" {
-		files = append(files, filepath.Join(dir, "memory.oom_control"))
+	if dir := g.v1("memory", id); dir != "" { // there each cgroup counts only its own
+		for _, d := range tree(dir) {
+			files = append(files, filepath.Join(d, "memory.oom_control"))
+		}
 	}
 	for _, f := range files {
 		b, err := os.ReadFile(f)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -113,27 +114,27 @@ func (m *Means) Procs(id Identity) ([]int, error) {
 	if id.grouped() && m.groups != nil {
 		return m.groups.procs(id.directory())
 	}
-	return m.search(listProcs(), id), nil
+	return m.search(newCensus(), id), nil
 }
 
 // search finds the processes of id among all. Those of its session count only
 // while its first process is there, dead or alive, because otherwise another
 // session may have got the number.
-func (m *Means) search(all []Proc, id Identity) []int {
+func (m *Means) search(all *census, id Identity) []int {
 	session := 0
-	for _, p := range all {
+	for _, p := range all.procs {
 		if id.Pid != 0 && p.Pid == id.Pid && p.Start == id.Start {
 			session = p.Pid
 		}
 	}
 	mark := m.mark(id.Backend)
 	var found []int
-	for _, p := range all {
+	for _, p := range all.procs {
 		if p.Zombie || p.Pid == os.Getpid() {
 			continue
 		}
 		mine := session != 0 && (p.Session == session || p.Group == session || p.Pid == session)
-		if mine || hasMark(environ(p.Pid), mark) {
+		if mine || all.marked(p.Pid, mark) {
 			found = append(found, p.Pid)
 		}
 	}
@@ -146,7 +147,9 @@ func (m *Means) Kill(ids ...Identity) {
 	var rest []Identity
 	for _, id := range ids {
 		if id.Engine {
-			m.killContained(id)
+			if !m.killContained(id) {
+				rest = append(rest, id)
+			}
 			continue
 		}
 		if id.grouped() && m.groups != nil {
@@ -161,9 +164,12 @@ func (m *Means) Kill(ids ...Identity) {
 	if len(rest) == 0 {
 		return
 	}
-	all := listProcs()
+	all := newCensus()
 	for _, id := range rest {
 		for _, pid := range m.search(all, id) {
+			if id.Engine {
+				thaw(pid)
+			}
 			_ = kill(pid, sigKill)
 		}
 	}
@@ -269,6 +275,23 @@ func (m *Means) MarkEnv(id plane.BackendID) string {
 	return markerName + "=" + strings.TrimSpace(os.Getenv(markerName)+" "+m.mark(id))
 }
 
+// census is all processes, each of which is asked for its markers at most once.
+type census struct {
+	procs []Proc
+	marks map[int][]string
+}
+
+func newCensus() *census { return &census{procs: listProcs(), marks: map[int][]string{}} }
+
+func (c *census) marked(pid int, mark string) bool {
+	all, known := c.marks[pid]
+	if !known {
+		all = marks(environ(pid))
+		c.marks[pid] = all
+	}
+	return slices.Contains(all, mark)
+}
+
 func marks(env []byte) []string {
 	for entry := range strings.SplitSeq(string(env), "\x00") {
 		if v, ok := strings.CutPrefix(entry, markerName+"="); ok {
@@ -276,15 +299,6 @@ func marks(env []byte) []string {
 		}
 	}
 	return nil
-}
-
-func hasMark(env []byte, mark string) bool {
-	for _, m := range marks(env) {
-		if m == mark {
-			return true
-		}
-	}
-	return false
 }
 
 // marked finds the backend of this data directory in an environment.

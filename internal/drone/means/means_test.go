@@ -99,7 +99,7 @@ func TestTrap53_GrandchildrenAreReached(t *testing.T) {
 					return err == nil && len(pids) == 0
 				})
 				for _, p := range listProcs() {
-					if hasMark(environ(p.Pid), m.mark(s.Identity.Backend)) {
+					if newCensus().marked(p.Pid, m.mark(s.Identity.Backend)) {
 						t.Errorf("process %d was not found", p.Pid)
 					}
 				}

@@ -33,8 +33,13 @@ type backend struct {
 	exit  plane.Exit // set before ended is closed
 }
 
-func (b *backend) running() Running {
+// running is what is told of a backend: an engine's container gets its process
+// after its start.
+func (w *warden) running(b *backend) Running {
 	e := b.entry
+	if now, ok := w.table.Live(e); ok && e.Engine {
+		e = now
+	}
 	return Running{
 		Backend: b.id, Pid: e.Pid, Start: e.Start, Group: means.Group(e.Group), Port: b.port,
 		Engine: e.Engine, Runtime: e.Runtime,
@@ -47,7 +52,7 @@ func (w *warden) start(ctx context.Context, o Order) (Running, []string, error) 
 	if b := w.backends[o.Backend]; b != nil {
 		w.mu.Unlock()
 		<-b.started
-		return b.running(), nil, b.failed
+		return w.running(b), nil, b.failed
 	}
 	if w.ended[o.Backend] {
 		w.mu.Unlock()
@@ -79,7 +84,7 @@ func (w *warden) start(ctx context.Context, o Order) (Running, []string, error) 
 	if err == nil {
 		w.heir.catchUp(b, told)
 	}
-	return b.running(), warnings, err
+	return w.running(b), warnings, err
 }
 
 func (w *warden) newBackend(id plane.BackendID, key string, port int) *backend {
@@ -143,8 +148,8 @@ func (w *warden) launch(ctx context.Context, b *backend, o Order) (warnings []st
 		forked(s.Identity.Pid)
 	}
 	if err != nil {
-		if o.Launch != nil {
-			w.clear(ctx, program.Identity()) // it may have made something before it failed
+		if o.Launch != nil { // it may have made something, and that must be gone before the key is free
+			w.clear(ctx, program.Identity())
 		}
 		w.table.Clear(b.entry)
 		w.means.Clean(program.Identity())

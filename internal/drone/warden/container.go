@@ -2,9 +2,11 @@ package warden
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -14,7 +16,8 @@ import (
 	"plane/internal/drone/means"
 )
 
-// launchContainer runs what makes the first process, and finds that.
+// launchContainer runs what makes the first process, and finds that. When it
+// fails, what it made is being killed; the end of ctx makes it fail.
 func (w *warden) launchContainer(ctx context.Context, p means.Program, l Launch, output *os.File) (means.Started, error) {
 	// The limits of a process are the launcher's business: it sets them for what
 	// it makes, not for itself.
@@ -22,6 +25,8 @@ func (w *warden) launchContainer(ctx context.Context, p means.Program, l Launch,
 	limits.OpenFilesLimit, limits.CPUTimeLimit = nil, nil
 	p.Executable = plane.Executable{Command: l.Argv, Dir: l.Dir, Limits: limits}
 	p.Env = l.Env
+	p.Trouble = filepath.Join(w.home.OutputDir(), "."+filepath.Base(l.PidFile)+"."+rand.Text())
+	defer os.Remove(p.Trouble)
 	_ = os.Remove(l.PidFile)
 	forked := w.orphans.Starting() // until the end: the first process is an orphan before we know it
 	first := 0
@@ -46,8 +51,10 @@ func (w *warden) launchContainer(ctx context.Context, p means.Program, l Launch,
 	first = pid
 	s.Identity.Pid = pid
 	s.Identity.Start, _ = means.StartOf(pid)
-	if s.Pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
-		s.Pidfd = -1
+	s.Pidfd = -1
+	if h := w.means.OpenHandle(s.Identity); h != nil {
+		s.Pidfd = h.Duplicate()
+		h.Close()
 	}
 	return s, nil
 }
@@ -80,7 +87,7 @@ func launchTrouble(trouble string, output *os.File, exit plane.Exit, missing err
 	if exit.Signal != "" {
 		return fmt.Errorf("the container could not be started: its launcher was ended by %s", exit.Signal)
 	}
-	if missing != nil {
+	if missing != nil && exit.Code != nil && *exit.Code == 0 {
 		return fmt.Errorf("the container could not be started: its launcher left no process: %w", missing)
 	}
 	return errors.New("the container could not be started: its launcher failed and said nothing")

@@ -20,7 +20,7 @@ func (w *warden) guardOrder(o Order) (Running, error) {
 	case b != nil:
 		w.mu.Unlock()
 		<-b.started
-		return b.running(), b.failed
+		return w.running(b), b.failed
 	case ended:
 		w.mu.Unlock()
 		return w.remembered(o.Backend), nil
@@ -44,42 +44,48 @@ func (w *warden) guardOrder(o Order) (Running, error) {
 		return Running{}, b.failed
 	}
 	w.executioner.Look()
-	return b.running(), nil
+	return w.running(b), nil
 }
 
 // bind notes the init of a guarded container.
 func (w *warden) bind(id plane.BackendID, pid int) (Running, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	b := w.backends[id]
-	if b == nil || !b.entry.Engine {
+	b := w.guarded(id)
+	if b == nil {
 		return Running{}, ErrGone
 	}
 	start, ok := means.StartOf(pid)
 	if !ok {
-		return b.running(), nil // it has ended already; the engine tells how
+		return w.running(b), nil // it has ended already; the engine tells how
 	}
-	if b.entry.Pid == pid && b.entry.Start == start {
-		return b.running(), nil
+	w.mu.Lock()
+	if w.backends[id] == b { // else its slot may be another one's
+		w.table.Bind(b.entry, pid, start)
 	}
-	b.entry = w.table.Bind(b.entry, pid, start)
+	w.mu.Unlock()
 	w.executioner.Look()
-	return b.running(), nil
+	return w.running(b), nil
 }
 
-// release ends a guard: the engine has nothing of the backend any more.
-func (w *warden) release(id plane.BackendID, exit plane.Exit) error {
+// guarded gives a guard, nil if there is none.
+func (w *warden) guarded(id plane.BackendID) *backend {
 	w.mu.Lock()
 	b := w.backends[id]
 	w.mu.Unlock()
 	if b == nil {
+		return nil
+	}
+	<-b.started
+	if b.failed != nil || !b.entry.Engine {
+		return nil
+	}
+	return b
+}
+
+// release ends a guard: the engine has nothing of the backend any more.
+func (w *warden) release(id plane.BackendID, exit plane.Exit) error {
+	b := w.guarded(id)
+	if b == nil {
 		return nil // said twice
-	}
-	if !b.entry.Engine {
-		return ErrGone
-	}
-	if exit.Signal == "SIGKILL" && exit.Output == "" {
-		exit.Output = lastLines(b.out.dir)
 	}
 	noteRuntime(b.out.dir, b.entry.Runtime)
 	if err := writeRecord(b.out.dir, exitFile, exit); err != nil {
@@ -105,6 +111,8 @@ func (w *warden) guard(e table.Entry) {
 	b.entry = e
 	close(b.started)
 	w.mu.Lock()
-	w.addLocked(b)
-	w.mu.Unlock()
+	defer w.mu.Unlock()
+	if w.backends[e.Backend] == nil {
+		w.addLocked(b)
+	}
 }

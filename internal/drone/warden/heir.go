@@ -237,7 +237,7 @@ func (h *heir) tellAllLocked() {
 	for _, b := range all {
 		select {
 		case <-b.started:
-			if b.failed == nil {
+			if b.failed == nil && !b.entry.Engine { // of a guard there is nothing to hold
 				h.holdLocked(b.held(), b.pipe, b.handle)
 			}
 		default: // its start is about to tell
@@ -329,6 +329,7 @@ func (w *warden) raze(ctx context.Context) {
 		ids = append(ids, w.means.Strays()...)
 		if len(ids) == 0 {
 			w.bury()
+			w.sweepSandboxes(ctx)
 			return
 		}
 		if round%100 == 0 {

@@ -15,18 +15,37 @@ import (
 // backend's does, as programs expect.
 func newPipe() (r, w *os.File, err error) {
 	r, w, err = os.Pipe()
-	if err != nil {
-		return nil, nil, fmt.Errorf("make pipe: %w", err)
-	}
-	raw, err := w.SyscallConn()
 	if err == nil {
-		err = raw.Control(func(fd uintptr) { _ = unix.SetNonblock(int(fd), false) })
+		if err = blocking(w); err != nil {
+			_, _ = r.Close(), w.Close()
+		}
 	}
 	if err != nil {
-		_, _ = r.Close(), w.Close()
 		return nil, nil, fmt.Errorf("make pipe: %w", err)
 	}
 	return r, w, nil
+}
+
+// newControl makes the pipe on which the init of a sandbox waits: its end blocks.
+func newControl() (end, control *os.File, err error) {
+	end, control, err = os.Pipe()
+	if err == nil {
+		if err = blocking(end); err != nil {
+			_, _ = end.Close(), control.Close()
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("make pipe: %w", err)
+	}
+	return end, control, nil
+}
+
+func blocking(f *os.File) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(func(fd uintptr) { _ = unix.SetNonblock(int(fd), false) })
 }
 
 // adoptPipe takes over the reading end from a descriptor.

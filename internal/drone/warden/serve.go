@@ -109,11 +109,14 @@ func (w *warden) serveAgent(ctx context.Context, c *conn, pid int, welcome *mess
 		questions.Wait()
 		w.mu.Lock()
 		delete(w.agents, p)
-		alone := len(w.agents) == 0
+		gone := true
+		for q := range w.agents {
+			gone = gone && q.pid != pid
+		}
 		w.touchLocked()
 		w.mu.Unlock()
-		if alone {
-			w.discardSandboxes(ctx)
+		if gone {
+			w.discardOf(ctx, pid)
 		}
 	}()
 	if c.send(welcome) != nil {
@@ -163,16 +166,17 @@ func (w *warden) answer(life, connected context.Context, p *peer, m *message) (*
 		if m.Sandbox == nil {
 			return nil, errors.New("prepare: no sandbox")
 		}
-		return nil, w.prepare(life, *m.Sandbox)
-	case typeDiscard:
-		for _, id := range m.Names {
-			if s := w.takeSandbox(id); s != nil {
-				w.end(life, s)
-			}
+		done, ok := p.begin()
+		if !ok {
+			return nil, ErrGone
 		}
+		defer done()
+		return nil, w.prepare(life, connected, p.pid, *m.Sandbox)
+	case typeDiscard:
+		w.discard(life, m.Names)
 		return nil, nil
 	case typeSandboxes:
-		return &message{Names: w.prepared()}, nil
+		return &message{Names: w.prepared(p.pid)}, nil
 	case typeGuard:
 		if m.Order == nil {
 			return nil, errors.New("guard: no order")
@@ -233,8 +237,8 @@ func (w *warden) stop(id plane.BackendID, kind plane.StopKind) error {
 		w.executioner.Look()
 		return nil
 	}
-	if w.table.Soften(b.entry) {
-		w.means.Terminate(identity(b.entry))
+	if e, live := w.table.Live(b.entry); live && e.Pid != 0 && w.table.Soften(e) {
+		w.means.Terminate(identity(e))
 	}
 	return nil
 }
@@ -297,7 +301,7 @@ func (w *warden) found() []Running {
 	var all []Running
 	for _, b := range running {
 		if <-b.started; b.failed == nil {
-			all = append(all, b.running())
+			all = append(all, w.running(b))
 		}
 	}
 	for _, id := range ended {
@@ -316,7 +320,7 @@ func (w *warden) attach(id plane.BackendID) (Running, error) {
 		if b.failed != nil {
 			return Running{}, ErrGone
 		}
-		return b.running(), nil
+		return w.running(b), nil
 	case ended:
 		return w.remembered(id), nil
 	}

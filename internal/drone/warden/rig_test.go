@@ -1,0 +1,479 @@
+package warden_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"plane"
+	"plane/internal/drone/home"
+	"plane/internal/drone/leaseclock"
+	"plane/internal/drone/means"
+	"plane/internal/drone/reaper"
+	"plane/internal/drone/table"
+	"plane/internal/drone/warden"
+	"plane/internal/runtime/line"
+)
+
+// TestMain makes this test's own program serve as reaper, warden and agent.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden") {
+		part(os.Args[1], os.Args[2])
+	}
+	if len(os.Args) == 4 && os.Args[1] == "agent" {
+		otherAgent(os.Args[2], os.Args[3])
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f != nil {
+		_ = f.Value.Set("6") // they wait most of the time
+	}
+	os.Exit(m.Run())
+}
+
+func part(name, dir string) {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE) // as under nohup
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	h, err := home.New(dir)
+	if err == nil {
+		switch name {
+		case "reaper":
+			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
+		case "warden":
+			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 300 * time.Millisecond, Log: log})
+		}
+	}
+	if err != nil {
+		log.Error("ended", "error", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// rig is a drone without an agent: the test is the agent.
+type rig struct {
+	t     *testing.T
+	means string // PLANE_MEANS of its parts
+	home  home.Home
+	line  *line.Line
+	n     atomic.Int32
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	t.Parallel()
+	return rigWith(t, "best")
+}
+
+func rigWith(t *testing.T, kind string) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "plane")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := home.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &rig{t: t, means: kind, home: h}
+	g.line = line.New(g.dial, h, nil)
+	t.Cleanup(g.end)
+	return g
+}
+
+func (g *rig) dial(ctx context.Context) (*warden.Client, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if err := reaper.Ensure(ctx, g.home, []string{"/usr/bin/env", "PLANE_MEANS=" + g.means, exe, "reaper", g.home.Dir}); err != nil {
+		return nil, err
+	}
+	return warden.Connect(ctx, g.home)
+}
+
+// grouped skips where prepared sandboxes can't be had.
+func (g *rig) grouped() {
+	g.t.Helper()
+	if !means.New(g.home.Hash(), slog.New(slog.DiscardHandler)).Cgroups() {
+		if os.Getenv("CI") != "" {
+			g.t.Fatal("missing: cgroups that may be made")
+		}
+		g.t.Skip("missing: cgroups that may be made")
+	}
+}
+
+// end kills what runs, waits until the parts have left, and looks for what is
+// left.
+func (g *rig) end() {
+	if _, watched := g.home.Holder("warden"); watched {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		_ = g.line.Ask(ctx, func(c *warden.Client) error {
+			all, err := c.Found(ctx)
+			for _, b := range all {
+				if b.Exit != nil {
+					continue
+				}
+				_ = c.Stop(ctx, b.Backend, plane.Hard)
+				if b.Engine {
+					_ = c.Release(ctx, b.Backend, plane.Exit{})
+				} else if _, err := c.Wait(ctx, b.Backend); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+	}
+	g.line.Close()
+	for _, part := range []string{"warden", "reaper"} {
+		g.eventually(part+" leaves", func() bool { _, held := g.home.Holder(part); return !held })
+	}
+	m := means.New(g.home.Hash(), slog.New(slog.DiscardHandler))
+	if s := m.Strays(); len(s) > 0 {
+		g.t.Errorf("left running: %v", s)
+		m.Kill(s...)
+	}
+	m.Tidy()
+	for _, left := range []string{m.Base(), g.home.TableFile()} {
+		if _, err := os.Stat(left); left != "" && err == nil {
+			g.t.Errorf("%s is left", left)
+		}
+	}
+	for _, part := range []string{"reaper", "warden"} {
+		b, _ := os.ReadFile(g.home.Log(part))
+		if strings.Contains(string(b), "DATA RACE") || strings.Contains(string(b), "panic:") {
+			g.t.Errorf("the %s has a fault", part)
+		}
+		if g.t.Failed() {
+			g.t.Logf("%s.log:\n%s", part, b)
+		}
+	}
+	_ = os.RemoveAll(g.home.Dir)
+}
+
+func (g *rig) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	g.t.Cleanup(cancel)
+	return ctx
+}
+
+// client is a connection, for what must not be asked twice.
+func (g *rig) client() *warden.Client {
+	g.t.Helper()
+	c, err := g.line.Connect(g.ctx())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return c
+}
+
+func now() plane.Instant { return leaseclock.Lease().Now() }
+
+// tolerance is how long after its deadline a backend may be gone.
+const tolerance = 2 * time.Second
+
+func (g *rig) order(life time.Duration) warden.Order {
+	name := fmt.Sprintf("b%d", g.n.Add(1))
+	return warden.Order{
+		Backend: plane.BackendID(name), Key: plane.Key{Name: name}.Hash(), Generation: 1, Policy: plane.Fast, Epoch: 1,
+		Deadline: now().Add(life), Grace: 200 * time.Millisecond, Runtime: plane.RuntimeOCI,
+	}
+}
+
+// launch is a launcher: a shell that runs before, leaves script running as the
+// first process and ends.
+func (g *rig) launch(name, before, script string) *warden.Launch {
+	pidFile := g.file(name + ".pid")
+	return &warden.Launch{
+		Argv: []string{"/bin/sh", "-c", before + "\nsetsid /bin/sh -c \"$0\" & echo $! > " + pidFile, script},
+		Env:  []string{"PATH=/usr/bin:/bin", g.mark(name)}, Dir: "/", PidFile: pidFile,
+	}
+}
+
+func (g *rig) mark(name string) string {
+	return means.At(g.home.Hash(), "", slog.New(slog.DiscardHandler)).MarkEnv(plane.BackendID(name))
+}
+
+func (g *rig) launched(life time.Duration, before, script string) warden.Order {
+	o := g.order(life)
+	o.Launch = g.launch(string(o.Backend), before, script)
+	return o
+}
+
+func (g *rig) start(o warden.Order) warden.Running {
+	g.t.Helper()
+	r, err := g.tryStart(g.ctx(), o)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return r
+}
+
+func (g *rig) tryStart(ctx context.Context, o warden.Order) (r warden.Running, err error) {
+	err = g.line.Ask(ctx, func(c *warden.Client) (err error) {
+		r, _, err = c.Start(ctx, o)
+		return err
+	})
+	return r, err
+}
+
+func (g *rig) stop(id plane.BackendID, kind plane.StopKind) {
+	g.t.Helper()
+	if err := g.line.Ask(g.ctx(), func(c *warden.Client) error { return c.Stop(g.ctx(), id, kind) }); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *rig) wait(id plane.BackendID) (exit plane.Exit) {
+	g.t.Helper()
+	err := g.line.Ask(g.ctx(), func(c *warden.Client) (err error) {
+		exit, err = c.Wait(g.ctx(), id)
+		return err
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return exit
+}
+
+func (g *rig) found() map[plane.BackendID]warden.Running {
+	g.t.Helper()
+	all := map[plane.BackendID]warden.Running{}
+	err := g.line.Ask(g.ctx(), func(c *warden.Client) error {
+		found, err := c.Found(g.ctx())
+		clear(all)
+		for _, b := range found {
+			all[b.Backend] = b
+		}
+		return err
+	})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return all
+}
+
+func (g *rig) output(id plane.BackendID) string {
+	r, err := g.line.Output(g.ctx(), id, 0, false)
+	if err != nil {
+		return ""
+	}
+	defer r.Close()
+	b, _ := io.ReadAll(r)
+	return string(b)
+}
+
+func (g *rig) outputs(id plane.BackendID, text string) {
+	g.t.Helper()
+	g.eventually(string(id)+" writes "+text, func() bool { return strings.Contains(g.output(id), text) })
+}
+
+func (g *rig) table() *table.Table {
+	g.t.Helper()
+	tb, err := table.Open(g.home.TableFile())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _ = tb.Close() })
+	return tb
+}
+
+func (g *rig) eventually(what string, ok func() bool) {
+	g.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			g.t.Fatal("never: " + what)
+		}
+	}
+}
+
+func (g *rig) pid(part string) (pid int) {
+	g.t.Helper()
+	g.eventually(part+" runs", func() bool {
+		var held bool
+		pid, held = g.home.Holder(part)
+		return held && pid != 0
+	})
+	return pid
+}
+
+// signal sends a signal to a part and returns its pid. A stop has happened then.
+func (g *rig) signal(part string, sig syscall.Signal) int {
+	g.t.Helper()
+	pid := g.pid(part)
+	if err := syscall.Kill(pid, sig); err != nil {
+		g.t.Fatal(err)
+	}
+	if sig == syscall.SIGSTOP {
+		g.t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+		g.eventually("it is stopped", func() bool { return strings.Contains(stat(pid), ") T ") })
+	}
+	return pid
+}
+
+// kill kills parts, none of which sees the others go, and waits for the next
+// ones to talk to each other.
+func (g *rig) kill(parts ...string) {
+	g.t.Helper()
+	g.settled()
+	old := map[string]int{}
+	for _, part := range parts {
+		old[part] = g.pid(part)
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+		for _, pid := range old {
+			if err := syscall.Kill(pid, sig); err != nil {
+				g.t.Fatal(err)
+			}
+		}
+	}
+	for part, before := range old {
+		g.eventually(part+" is replaced", func() bool {
+			_, _ = g.line.Connect(g.ctx()) // which starts the parts if none is left
+			pid, held := g.home.Holder(part)
+			return held && pid != before && pid != 0
+		})
+	}
+	g.settled()
+}
+
+// settled waits until the reaper is connected to the present warden.
+func (g *rig) settled() {
+	g.t.Helper()
+	reaper := g.pid("reaper")
+	g.eventually("they talk to each other", func() bool {
+		w, err := warden.Probe(g.ctx(), g.home)
+		if err != nil {
+			return false
+		}
+		b, _ := os.ReadFile(g.home.Log("warden"))
+		_, after, ok := strings.Cut(string(b), fmt.Sprintf("serving pid=%d", w.Pid))
+		return ok && strings.Contains(after, fmt.Sprintf(`msg="reaper connected" pid=%d`, reaper))
+	})
+}
+
+func stat(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return string(b)
+}
+
+func alive(pid int) bool {
+	s := stat(pid)
+	return s != "" && !strings.Contains(s, ") Z ")
+}
+
+func (g *rig) gone(pid int) {
+	g.t.Helper()
+	g.eventually(fmt.Sprintf("process %d is gone", pid), func() bool { return !alive(pid) })
+}
+
+// marked lists processes that carry the marker of a backend.
+func (g *rig) marked(name string) (all []string) {
+	dir, _ := os.ReadDir("/proc")
+	for _, d := range dir {
+		env, _ := os.ReadFile("/proc/" + d.Name() + "/environ")
+		if strings.Contains(string(env), g.mark(name)+"\x00") {
+			all = append(all, d.Name())
+		}
+	}
+	return all
+}
+
+// groups lists the cgroups that backends and sandboxes have.
+func (g *rig) groups() (all []string) {
+	m := means.New(g.home.Hash(), slog.New(slog.DiscardHandler))
+	entries, _ := os.ReadDir(m.Base())
+	for _, e := range entries {
+		if e.IsDir() {
+			all = append(all, e.Name())
+		}
+	}
+	return all
+}
+
+func (g *rig) file(name string) string { return filepath.Join(g.home.Dir, name) }
+
+func (g *rig) read(name string) string {
+	b, _ := os.ReadFile(g.file(name))
+	return strings.TrimSpace(string(b))
+}
+
+// appears waits until a script has written a file.
+func (g *rig) appears(name string) string {
+	g.t.Helper()
+	g.eventually(name+" appears", func() bool { return g.read(name) != "" })
+	return g.read(name)
+}
+
+// fifo makes a pipe with a name that a script may wait on; open lets it go on.
+func (g *rig) fifo(name string) string {
+	g.t.Helper()
+	if err := syscall.Mkfifo(g.file(name), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+	return g.file(name)
+}
+
+func (g *rig) open(name string) {
+	g.t.Helper()
+	f, err := os.OpenFile(g.file(name), os.O_WRONLY, 0)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	_, _ = f.WriteString("go\n")
+	_ = f.Close()
+}
+
+// otherAgent is an agent of another process, which prepares a sandbox and waits
+// to be killed.
+func otherAgent(dir, id string) {
+	h, err := home.New(dir)
+	if err == nil {
+		err = reaper.Ensure(context.Background(), h, []string{os.Args[0], "reaper", dir})
+	}
+	if err != nil {
+		panic(err)
+	}
+	c, err := warden.Connect(context.Background(), h)
+	if err != nil {
+		panic(err)
+	}
+	if err := c.Prepare(context.Background(), sandbox(h, id, waits)); err != nil {
+		panic(err)
+	}
+	fmt.Println("prepared")
+	select {}
+}
+
+// agent runs another agent, which has prepared id.
+func (g *rig) agent(id string) *exec.Cmd {
+	g.t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "agent", g.home.Dir, id)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err := errors.Join(err, cmd.Start()); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	b := make([]byte, 9)
+	if _, err := io.ReadFull(out, b); err != nil || string(b) != "prepared\n" {
+		g.t.Fatalf("the other agent says %q, %v", b, err)
+	}
+	return cmd
+}
