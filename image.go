@@ -89,6 +89,8 @@ func (x Executable) checkImage() (field, why string) {
 	}
 	if c := x.Credentials; c != nil {
 		switch {
+		case c.isMasked():
+			return "credentials", "is ***, which is how credentials are shown; give them as they are"
 		case c.IdentityToken != "" && c.Password != "":
 			return "credentials", "has both a password and an identity_token; give one of them"
 		case c.IdentityToken == "" && (c.Username == "" || c.Password == ""):

@@ -20,8 +20,9 @@ type App struct {
 	Name      string         `json:"name"` // "" = the unnamed one of `plane dev -- COMMAND`
 	Default   bool           `json:"default"`
 	Release   int64          `json:"release"`
-	UpdatedAt int64          `json:"updated_at"` // Unix milliseconds, of the choice of the release
-	Live      int            `json:"live"`       // backends, of whatever release
+	UpdatedAt int64          `json:"updated_at"`       // Unix milliseconds, of the choice of the release
+	Live      int            `json:"live"`             // backends, of whatever release
+	Digest    string         `json:"digest,omitempty"` // of the release's image, when known
 	Spec      plane.Template `json:"spec"`
 	Releases  []Release      `json:"releases,omitempty"` // newest first; only of App, SetRelease
 }

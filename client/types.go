@@ -148,8 +148,9 @@ type Drone struct {
 	BackendCount     int   `json:"backend_count"`
 	Node             Node  `json:"node"`
 
-	Runtimes []string `json:"runtimes,omitempty"`
-	Host     *Host    `json:"host,omitempty"` // nil = not measured yet
+	Runtimes []string          `json:"runtimes,omitempty"`
+	Missing  map[string]string `json:"runtimes_missing,omitempty"` // runtimes that it can't offer, and what they miss
+	Host     *Host             `json:"host,omitempty"`             // nil = not measured yet
 }
 
 // Host is what a drone's machine has and uses.
@@ -177,14 +178,15 @@ type Explanation struct {
 
 // Now is the live backend of a key.
 type Now struct {
-	Backend   Backend `json:"backend"`
-	Plain     int     `json:"open_requests"`
-	Upgraded  int     `json:"open_upgraded"`
-	Holds     []Hold  `json:"holds"`
-	IdleAfter *int64  `json:"idle_after_seconds"`
-	IdleIn    *int64  `json:"idle_in_seconds"`
-	EndsIn    *int64  `json:"ends_in_seconds"`
-	Awake     string  `json:"awake"`
+	Backend   Backend     `json:"backend"`
+	Plain     int         `json:"open_requests"`
+	Upgraded  int         `json:"open_upgraded"`
+	Holds     []Hold      `json:"holds"`
+	IdleAfter *int64      `json:"idle_after_seconds"`
+	IdleIn    *int64      `json:"idle_in_seconds"`
+	EndsIn    *int64      `json:"ends_in_seconds"`
+	Progress  *plane.Pull `json:"progress"` // of its preparation, while it lasts
+	Awake     string      `json:"awake"`
 }
 
 // Past is one generation of a key.
@@ -195,6 +197,7 @@ type Past struct {
 	Status     plane.Status     `json:"status"`
 	CreatedAt  int64            `json:"created_at"`
 	EndedAt    *int64           `json:"ended_at"`
+	Digest     string           `json:"digest,omitempty"` // of its image
 	Reason     plane.Reason     `json:"reason"`
 	Actor      string           `json:"actor"`
 	Exit       *Exit            `json:"exit"`

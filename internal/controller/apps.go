@@ -208,16 +208,14 @@ func (c *Controller) viewApp(tx store.Tx, row store.App) (AppView, error) {
 	live, err := tx.CountLiveOf(row.Name)
 	return AppView{
 		Name: row.Name, Default: c.isDefault(row.Name), Release: row.Release, UpdatedAt: row.UpdatedAt.UnixMilli(),
-		Live: live, Spec: r.Template,
+		Live: live, Digest: r.Digest, Spec: r.Template.Masked(),
 	}, err
 }
 
 func releaseView(r store.Release) ReleaseView {
-	v := ReleaseView{Release: r.Number, CreatedAt: r.CreatedAt.UnixMilli(), Actor: r.Actor, Spec: r.Template}
-	if r.Digest != "" {
-		v.Digest = &r.Digest
+	return ReleaseView{
+		Release: r.Number, CreatedAt: r.CreatedAt.UnixMilli(), Actor: r.Actor, Digest: known(r.Digest), Spec: r.Template.Masked(),
 	}
-	return v
 }
 
 // templateWarnings are what an app says that nothing enforces.

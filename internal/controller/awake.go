@@ -16,14 +16,33 @@ func awakeSentence(b store.Backend, v NowView, idle idleView, events []store.Eve
 		return fmt.Sprintf("It is ending, because %s.", because(b, b.State, b.StateAt, events))
 	case status != plane.Ready:
 		text := fmt.Sprintf("It is starting: %s for %s.", status, span(time.Since(b.StateAt)))
+		if v.Progress != nil {
+			text += " " + sentenceCase(progressPhrase(*v.Progress)) + "."
+		}
 		if status == plane.Waiting {
-			text += " Until it answers on 127.0.0.1:$PORT it isn't ready."
+			text += " It isn't ready before it answers there. " + mustListen(b.Spec)
 		}
 		return text
 	}
 	text := usedSentence(b, v, idle)
 	if v.EndsIn != nil && (v.IdleIn == nil || *v.EndsIn < *v.IdleIn) {
 		text += fmt.Sprintf(" Its lifetime limit ends it in %d s.", *v.EndsIn)
+	}
+	return text
+}
+
+// progressPhrase tells how far a preparation has come.
+func progressPhrase(p plane.Pull) string {
+	text := p.Text
+	if text == "" {
+		text = "preparing"
+	}
+	const mb = 1e6
+	switch {
+	case p.Total > 0:
+		return fmt.Sprintf("%s: %d %% of %.1f MB", text, 100*min(p.Done, p.Total)/p.Total, float64(p.Total)/mb)
+	case p.Done > 0:
+		return fmt.Sprintf("%s: %.1f MB so far", text, float64(p.Done)/mb)
 	}
 	return text
 }

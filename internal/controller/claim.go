@@ -50,7 +50,7 @@ func (c *Controller) claim(ctx context.Context, a Actor, w want, seen facts) (go
 		return got{}, nil, plane.Invalid("spawn_config.executable", "spawn_config.executable is null; name a command or an image.")
 	}
 	drone, decision, err := c.place(ctx, cluster, w.key, w.spec, need{
-		pool: w.spec.Pool, policy: w.spec.Policy(), runtime: x.Kind(), byCaller: w.app == nil && x.Kind() == plane.KindProcess,
+		pool: w.spec.Pool, policy: w.spec.Policy(), executable: x, byCaller: w.app == nil && x.Kind() == plane.KindProcess,
 	})
 	if err != nil {
 		left := time.Until(c.started.Add(settleTime))

@@ -20,6 +20,7 @@ type droneSession struct {
 	cluster    plane.ClusterName
 	pool       string
 	runtimes   []string
+	lacks      map[string]string // runtimes that it can't offer, and what they miss
 	commands   bool
 	agent      string
 	boot       string
@@ -38,6 +39,7 @@ type droneSession struct {
 	logs     logStreams
 	execs    execs
 	usage    usage
+	host     atomic.Pointer[wire.Host] // as last told
 }
 
 // heard reports whether it is connected and renewed shortly before.
@@ -80,7 +82,7 @@ func (c *Controller) ServeDrone(ctx context.Context, conn *wire.Conn, cluster pl
 		return fmt.Errorf("admit %s: %w", hello.Name, err)
 	}
 	s := &droneSession{
-		name: hello.Name, cluster: cluster, pool: hello.Pool, runtimes: hello.Runtimes, commands: hello.Commands,
+		name: hello.Name, cluster: cluster, pool: hello.Pool, runtimes: hello.Runtimes, lacks: hello.RuntimesMissing, commands: hello.Commands,
 		agent: hello.Agent, boot: hello.BootID, connection: in.connection, conn: conn, since: time.Now(),
 	}
 	s.draining.Store(in.draining)
@@ -135,7 +137,12 @@ func (c *Controller) fromDrone(s *droneSession, m wire.Message) error {
 	case wire.IdleAnswer:
 		s.asks.answer(m.ID, m)
 	case wire.Telemetry:
-		for _, x := range s.usage.take(m.Backends) {
+		warnings, spent := s.usage.take(m.Backends, time.Since(s.since))
+		c.cfg.Metrics.spent(spent)
+		if m.Host != nil {
+			s.host.Store(m.Host)
+		}
+		for _, x := range warnings {
 			c.log.Warn("a drone warns", "drone", s.name, "backend", x.Backend, "warning", x.Warning)
 		}
 		c.use.held(m.Backends, time.Now())

@@ -62,6 +62,7 @@ func (d *droneSet) candidates(cluster plane.ClusterName, p plane.Policy) []candi
 			name:     s.name,
 			pool:     s.pool,
 			runtimes: s.runtimes,
+			lacks:    s.lacks,
 			commands: s.commands,
 			draining: s.draining.Load(),
 			ready:    s.takes(p),

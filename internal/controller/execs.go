@@ -58,6 +58,12 @@ func (e *execs) drop(id int64) {
 	delete(e.byID, id)
 }
 
+func (e *execs) count() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.byID)
+}
+
 // fail ends all commands: the drone has gone.
 func (e *execs) fail() {
 	e.mu.Lock()

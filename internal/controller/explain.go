@@ -98,7 +98,7 @@ func (c *Controller) hindrance(e Explanation, crash store.Crash, past []store.Ba
 	if bad != nil {
 		return ""
 	}
-	n := need{policy: last.Policy, runtime: x.Kind()}
+	n := need{policy: last.Policy, executable: x}
 	if bad := dataPlace(e.Key, e.Data.Drone, last.Cluster, c.drones.session(e.Data.Drone), n); bad != nil {
 		return bad.Message
 	}
@@ -109,6 +109,7 @@ func pastView(b store.Backend, events []store.Event) PastView {
 	v := PastView{
 		Backend: b.ID, Generation: b.Generation, Drone: b.Drone, Status: b.State.Status, CreatedAt: b.CreatedAt.UnixMilli(),
 		Reason: b.State.Reason, Actor: b.Actor, Exit: exitView(b.State), Story: pastSentence(b, events),
+		Digest: b.State.Digest,
 	}
 	if b.State.Status == plane.Terminated {
 		at := b.StateAt.UnixMilli()
@@ -118,7 +119,7 @@ func pastView(b store.Backend, events []store.Event) PastView {
 }
 
 func (c *Controller) nowView(b store.Backend, dbNow time.Time, events []store.Event) NowView {
-	v := NowView{Backend: c.viewOf(b)}
+	v := NowView{Backend: c.viewOf(b), Progress: c.starting.pull(b.ID)}
 	uses := c.proxies.uses(b.Cluster, b.ID)
 	v.Plain, v.Upgraded, v.Holds = uses.Plain, uses.Upgraded, v.Backend.Holds
 	if n := b.Spec.LifetimeLimit; n != nil {

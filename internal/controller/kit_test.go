@@ -521,3 +521,25 @@ func (p *plant) apply(name string, t plane.Template) Applied {
 	}
 	return out
 }
+
+// lockedText is a log that is written by many and read at the end.
+type lockedText struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lockedText) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *lockedText) logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}

@@ -56,7 +56,7 @@ func lostAt(tx store.Tx, b store.Backend) (time.Time, error) {
 }
 
 func lostState(was plane.State, why string) plane.State {
-	s := plane.State{Status: plane.Terminated, LastStatus: was.Status, Reason: plane.Lost, Exit: &plane.Exit{Message: why}}
+	s := plane.State{Status: plane.Terminated, Digest: was.Digest, LastStatus: was.Status, Reason: plane.Lost, Exit: &plane.Exit{Message: why}}
 	if was.Status.Ending() {
 		s.LastStatus, s.Termination = was.LastStatus, was.Termination
 	}

@@ -31,6 +31,10 @@ type Metrics struct {
 	ends      *prometheus.CounterVec // reason, early
 	renewals  *prometheus.CounterVec // outcome
 	lapses    *prometheus.CounterVec // policy
+	cpu       prometheus.Counter
+	traffic   *prometheus.CounterVec // direction
+	received  prometheus.Counter
+	sent      prometheus.Counter
 }
 
 // startBuckets are in seconds: from a prepared sandbox to an image that is pulled.
@@ -70,12 +74,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		ends:           counter("plane_ends_total", "Backends that ended, by reason, and whether before they were ready.", "reason", "early"),
 		renewals:       counter("plane_renewals_total", "Renewals of drones' leases by outcome.", "outcome"),
 		lapses:         counter("plane_lapses_total", "Leases of drones that ran out and were recorded as such.", "policy"),
+		cpu:            prometheus.NewCounter(prometheus.CounterOpts{Name: "plane_usage_cpu_seconds_total", Help: "Processor time of backends, as drones report it."}),
+		traffic:        counter("plane_usage_network_bytes_total", "Bytes that went into and out of the networks of backends.", "direction"),
 		begun:          prometheus.NewCounter(prometheus.CounterOpts{Name: "plane_starts_begun_total", Help: "Backends that were given to a drone to start."}),
 		startTime: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "plane_start_seconds", Help: "Time from the claim of a key to a backend that is ready.", Buckets: startBuckets,
 		}),
 	}
-	reg.MustRegister(m.begun, m.startTime)
+	reg.MustRegister(m.begun, m.startTime, m.cpu)
+	m.received, m.sent = m.traffic.WithLabelValues("received"), m.traffic.WithLabelValues("sent")
 	m.liveCount = m.connects.WithLabelValues(resultLive)
 	m.live, m.liveWait = m.connectSeconds.WithLabelValues(resultLive, "none"), m.connectSeconds.WithLabelValues(resultLive, "ready")
 	m.beginAtZero()
@@ -162,6 +169,16 @@ func (m *Metrics) startBegun() {
 	if m != nil {
 		m.begun.Inc()
 	}
+}
+
+// spent notes what backends have used.
+func (m *Metrics) spent(s spent) {
+	if m == nil {
+		return
+	}
+	m.cpu.Add(float64(s.cpuMS) / 1000)
+	m.received.Add(float64(s.in))
+	m.sent.Add(float64(s.out))
 }
 
 // passage is a status that a backend has left, and for what.

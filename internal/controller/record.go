@@ -66,6 +66,9 @@ func statusTime(atMS int64, last, now time.Time) time.Time {
 
 // enter writes a state that is later than b's, and all that follows from it.
 func (c *Controller) enter(tx store.Tx, b store.Backend, s plane.State, at time.Time, out *recorded) error {
+	if s.Digest == "" {
+		s.Digest = b.State.Digest // a drone that has nothing of it any more doesn't know
+	}
 	recorded, err := tx.RecordState(b.ID, s, at)
 	if err != nil || !recorded {
 		return err
@@ -73,6 +76,11 @@ func (c *Controller) enter(tx store.Tx, b store.Backend, s plane.State, at time.
 	out.passed = append(out.passed, passage{b, s, at})
 	if b.Volume != "" && !reachedStart(b.State) && reachedStart(s) {
 		if err := tx.MakeVolume(b.Volume); err != nil {
+			return err
+		}
+	}
+	if s.Digest != "" && b.State.Digest == "" && b.Release > 0 {
+		if _, err := tx.NoteDigest(b.App, b.Release, s.Digest); err != nil {
 			return err
 		}
 	}

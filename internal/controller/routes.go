@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -34,7 +35,7 @@ func (c *Controller) routeOf(b store.Backend, revoked map[string]int64) plane.Ro
 	case plane.Waiting, plane.Ready: // of a waiting one to say where it is waited for
 		r.Address, r.Ports = b.State.Address, b.State.Ports
 	case plane.Terminated:
-		r.End = c.routeEnd(b.ID, b.State)
+		r.End = c.routeEnd(b)
 	}
 	if b.Static {
 		r.StaticHash = token.StaticHash(c.rings.of(b.Cluster).Static(b.ID))
@@ -43,13 +44,14 @@ func (c *Controller) routeOf(b store.Backend, revoked map[string]int64) plane.Ro
 }
 
 // routeEnd is what open pages are told of an end.
-func (c *Controller) routeEnd(id plane.BackendID, s plane.State) *plane.RouteEnd {
+func (c *Controller) routeEnd(b store.Backend) *plane.RouteEnd {
+	s := b.State
 	end := &plane.RouteEnd{
-		Message: endSentence(s), Early: failedToStart(s), Replaced: c.replaced.has(id),
+		Message: endSentence(s), Early: failedToStart(s), Replaced: c.replaced.has(b.ID),
 		Asked: s.Reason == plane.External || s.Reason == plane.Swept || s.Reason == plane.KeyExpired,
 	}
 	if s.Reason == plane.StartupTimeout {
-		end.Message += " A program must listen on 127.0.0.1:$PORT."
+		end.Message += " " + mustListen(b.Spec)
 	}
 	if end.Replaced {
 		end.Message = "It ended because its app changed."
@@ -58,6 +60,19 @@ func (c *Controller) routeEnd(id plane.BackendID, s plane.State) *plane.RouteEnd
 		end.Output = s.Exit.Output
 	}
 	return end
+}
+
+// mustListen says what a program must do to become ready.
+func mustListen(s plane.Spec) string {
+	x, bad := plane.ParseExecutable(s.Executable)
+	if bad != nil || x.Kind() != plane.KindImage {
+		return "A program must listen on 127.0.0.1:$PORT."
+	}
+	port := x.Port
+	if port == 0 {
+		port = plane.DefaultImagePort
+	}
+	return fmt.Sprintf("An image must answer HTTP on its port %d; port says another one.", port)
 }
 
 // failedToStart reports whether a backend ended by itself before it was ready:

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,24 +14,24 @@ type candidate struct {
 	name     plane.NodeName
 	pool     string
 	runtimes []string
-	commands bool // runs commands that callers name
+	lacks    map[string]string // runtimes that it can't offer, and what they miss
+	commands bool              // runs commands that callers name
 	draining bool
 	ready    bool // its lease was just renewed
 }
 
 // need is what a backend asks of its drone.
 type need struct {
-	pool     string
-	policy   plane.Policy
-	runtime  string // Executable.Runtime
-	byCaller bool   // a command that the caller names, not an app's
+	pool       string
+	policy     plane.Policy
+	executable plane.Executable
+	byCaller   bool // a command that the caller names, not an app's
 }
 
+// runs reports whether one of the drone's runtimes can run it. Which of them
+// does is the drone's choice.
 func (c candidate) runs(n need) bool {
-	if n.runtime == "image" {
-		return slices.ContainsFunc(c.runtimes, func(r string) bool { return r == "image" || r == "docker" || r == "oci" })
-	}
-	return slices.Contains(c.runtimes, n.runtime) && (c.commands || !n.byCaller)
+	return slices.ContainsFunc(c.runtimes, n.executable.Runs) && (c.commands || !n.byCaller)
 }
 
 // choose picks a drone: among those that fit, the least loaded of bestOf drawn
@@ -80,12 +81,15 @@ func fewest(name plane.NodeName, load, drawn, of int) string {
 	return text + "."
 }
 
+// unsupported says that no drone that could be chosen runs it: what they have,
+// and what those that lack its runtime miss.
 func unsupported(active []candidate, n need) *plane.Error {
+	e := plane.NewError(plane.UnsupportedExecutable, "")
+	e.Field = "spawn_config.executable"
+	x := n.executable
 	var have []string
-	commands := false
 	for _, c := range active {
 		have = append(have, c.runtimes...)
-		commands = commands || slices.Contains(c.runtimes, "process")
 	}
 	slices.Sort(have)
 	have = slices.Compact(have)
@@ -93,12 +97,39 @@ func unsupported(active []candidate, n need) *plane.Error {
 	if len(have) > 0 {
 		list = strings.Join(have, ", ")
 	}
-	what := map[string]string{"process": "a command", "image": "an image"}[n.runtime]
-	text := fmt.Sprintf("No drone has a runtime for %s; the drones have: %s.", what, list)
-	if n.runtime == "process" && commands {
-		text = "No drone runs commands that callers name; define an app, or start a drone with --allow-commands."
+	switch {
+	case x.Kind() == plane.KindProcess && slices.Contains(have, plane.RuntimeProcess):
+		e.Message = "No drone runs commands that callers name; define an app, or start a drone with --allow-commands."
+		return e
+	case x.RuntimeName != "":
+		e.Field += ".runtime"
+		e.Message = fmt.Sprintf("No drone has the runtime %s; the drones have: %s.", x.RuntimeName, list)
+		if slices.ContainsFunc(have, plane.Executable{Image: x.Image, Command: x.Command}.Runs) {
+			e.Message += " Leave runtime out to take what there is."
+		}
+	case x.Kind() == plane.KindImage:
+		e.Message = fmt.Sprintf("No drone has a runtime for an image (docker or oci); the drones have: %s.", list)
+	default:
+		e.Message = fmt.Sprintf("No drone has a runtime for a command (process); the drones have: %s.", list)
 	}
-	e := plane.NewError(plane.UnsupportedExecutable, text)
-	e.Field = "spawn_config.executable"
+	for _, miss := range missing(active, x) {
+		e.Message += " " + miss
+	}
 	return e
+}
+
+const missesTold = 3
+
+// missing are sentences about what drones lack to run x.
+func missing(active []candidate, x plane.Executable) []string {
+	var all []string
+	slices.SortFunc(active, func(a, b candidate) int { return strings.Compare(string(a.name), string(b.name)) })
+	for _, c := range active {
+		for _, name := range slices.Sorted(maps.Keys(c.lacks)) {
+			if x.Runs(name) && len(all) < missesTold {
+				all = append(all, fmt.Sprintf("%s can't offer %s: %s.", c.name, name, strings.TrimSuffix(c.lacks[name], ".")))
+			}
+		}
+	}
+	return all
 }

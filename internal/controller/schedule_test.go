@@ -20,7 +20,10 @@ func TestChoose(t *testing.T) {
 		}
 		return c
 	}
-	command := need{runtime: "process", byCaller: true}
+	command := need{executable: plane.Executable{Command: []string{"./serve"}}, byCaller: true}
+	image := need{executable: plane.Executable{Image: "redis:7"}}
+	asking := func(n need, runtime string) need { n.executable.RuntimeName = runtime; return n }
+	has := func(runtimes ...string) func(*candidate) { return func(c *candidate) { c.runtimes = runtimes } }
 	for _, c := range []struct {
 		name string
 		all  []candidate
@@ -33,11 +36,14 @@ func TestChoose(t *testing.T) {
 		{"best of two drawn", []candidate{drone("dr-a"), drone("dr-b"), drone("dr-c")}, command, "dr-b", ""},
 		{"draining", []candidate{drone("dr-a"), drone("dr-b", func(c *candidate) { c.draining = true })}, command, "dr-a", ""},
 		{"not heard", []candidate{drone("dr-a"), drone("dr-b", func(c *candidate) { c.ready = false })}, command, "dr-a", ""},
-		{"pool", []candidate{drone("dr-a"), drone("dr-b", func(c *candidate) { c.pool = "gpu" })}, need{runtime: "process", pool: "gpu"}, "dr-b", ""},
-		{"no image", []candidate{drone("dr-a")}, need{runtime: "image"}, "", plane.UnsupportedExecutable},
-		{"image", []candidate{drone("dr-a"), drone("dr-b", func(c *candidate) { c.runtimes = []string{"docker"} })}, need{runtime: "image"}, "dr-b", ""},
+		{"pool", []candidate{drone("dr-a"), drone("dr-b", func(c *candidate) { c.pool = "gpu" })}, need{executable: command.executable, pool: "gpu"}, "dr-b", ""},
+		{"no image", []candidate{drone("dr-a")}, image, "", plane.UnsupportedExecutable},
+		{"image", []candidate{drone("dr-a"), drone("dr-b", has("docker"))}, image, "dr-b", ""},
+		{"image, by another runtime", []candidate{drone("dr-a"), drone("dr-b", has("oci"))}, image, "dr-b", ""},
+		{"the runtime asked for", []candidate{drone("dr-a", has("docker")), drone("dr-b", has("docker", "oci"))}, asking(image, "oci"), "dr-b", ""},
+		{"not another one", []candidate{drone("dr-a", has("docker"))}, asking(image, "oci"), "", plane.UnsupportedExecutable},
 		{"callers' commands", []candidate{drone("dr-a", func(c *candidate) { c.commands = false })}, command, "", plane.UnsupportedExecutable},
-		{"apps' commands", []candidate{drone("dr-a", func(c *candidate) { c.commands = false })}, need{runtime: "process"}, "dr-a", ""},
+		{"apps' commands", []candidate{drone("dr-a", func(c *candidate) { c.commands = false })}, need{executable: command.executable}, "dr-a", ""},
 	} {
 		got, why, err := choose(c.all, c.need, 2, first, load)
 		switch {
@@ -47,6 +53,39 @@ func TestChoose(t *testing.T) {
 			}
 		case err != nil || got != c.want || !strings.Contains(why, string(c.want)):
 			t.Errorf("%s: %s (%q), %v; want %s", c.name, got, why, err, c.want)
+		}
+	}
+}
+
+func TestWhatNoDroneRunsIsToldWithWhatTheyHave(t *testing.T) {
+	command, image := plane.Executable{Command: []string{"./serve"}}, plane.Executable{Image: "redis:7"}
+	asking := func(x plane.Executable, runtime string) plane.Executable { x.RuntimeName = runtime; return x }
+	no := map[string]string{"oci": "no crun or runc", "docker": "no engine answers at unix:///run/docker.sock."}
+	drone := func(runtimes ...string) candidate {
+		return candidate{name: "dr-a", runtimes: runtimes, ready: true, commands: len(runtimes) != 1 || runtimes[0] != "process"}
+	}
+	lacking := drone("process")
+	lacking.lacks = no
+	for _, c := range []struct {
+		name  string
+		has   candidate
+		x     plane.Executable
+		field string
+		want  string
+	}{
+		{"no runtime for images", drone("process"), image, "", "No drone has a runtime for an image (docker or oci); the drones have: process."},
+		{"and why", lacking, image, "", "No drone has a runtime for an image (docker or oci); the drones have: process. " +
+			"dr-a can't offer docker: no engine answers at unix:///run/docker.sock. dr-a can't offer oci: no crun or runc."},
+		{"none of that name", drone("docker", "process"), asking(image, "oci"), ".runtime", "No drone has the runtime oci; the drones have: docker, process. " +
+			"Leave runtime out to take what there is."},
+		{"none of that name, nor another", lacking, asking(image, "oci"), ".runtime", "No drone has the runtime oci; the drones have: process. dr-a can't offer oci: no crun or runc."},
+		{"no runtime for commands", drone("docker"), command, "", "No drone has a runtime for a command (process); the drones have: docker."},
+		{"no commands of callers", drone("process"), command, "", "No drone runs commands that callers name; define an app, or start a drone with --allow-commands."},
+		{"nothing at all", drone(), image, "", "No drone has a runtime for an image (docker or oci); the drones have: none."},
+	} {
+		_, _, err := choose([]candidate{c.has}, need{executable: c.x, byCaller: c.x.Image == ""}, 2, nil, nil)
+		if err == nil || err.Kind != plane.UnsupportedExecutable || err.Message != c.want || err.Field != "spawn_config.executable"+c.field {
+			t.Errorf("%s: %+v", c.name, err)
 		}
 	}
 }

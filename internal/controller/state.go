@@ -34,6 +34,9 @@ func (c *Controller) ClusterState(ctx context.Context, cluster plane.ClusterName
 			if err != nil {
 				return err
 			}
+			if s := c.drones.session(d.Name); s != nil {
+				v.Missing, v.Host = s.lacks, s.host.Load()
+			}
 			out.Drones = append(out.Drones, v)
 		}
 		proxies, err := tx.Proxies(cluster)
@@ -57,7 +60,7 @@ func (c *Controller) ClusterState(ctx context.Context, cluster plane.ClusterName
 func droneView(tx store.Tx, d store.Drone, controllerAge int64) (DroneView, error) {
 	count, err := tx.CountLive(d.Name)
 	v := DroneView{
-		Draining: d.Draining, BackendCount: count,
+		Draining: d.Draining, BackendCount: count, Runtimes: d.Runtimes,
 		Node: NodeView{
 			Name: map[string]plane.NodeName{"Drone": d.Name}, PlaneVersion: d.Version, PlaneHash: d.Hash,
 			Controller: d.Controller, ControllerHeartbeatAge: controllerAge,

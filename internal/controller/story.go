@@ -25,11 +25,16 @@ func endTold(s plane.State, because string) string {
 		return "Lost: nothing of it was found, or its drone's lease lapsed."
 	case refused(s):
 		return x.Message
+	case s.Reason == "" && x.Message != "" && !ran(s):
+		return "It never ran: " + asSentence(x.Message)
 	case s.Reason == "":
 		return "Ended by itself " + x.How() + "."
 	}
 	return fmt.Sprintf("Ended %s, because %s.", x.How(), because)
 }
+
+// ran reports whether the program of one that has ended was begun.
+func ran(s plane.State) bool { return s.LastStatus.Order() >= plane.Waiting.Order() }
 
 // askedBy finds who or what asked for a backend's end, among the latest events
 // of its key, newest first: as the end of a sentence, or "".
@@ -96,6 +101,9 @@ func pastSentence(b store.Backend, events []store.Event) string {
 	if b.Release > 0 {
 		text += fmt.Sprintf(" as release %d of %s", b.Release, calledApp(b.App))
 	}
+	if d := b.State.Digest; d != "" {
+		text += fmt.Sprintf(" from image %s", shortDigest(d))
+	}
 	text += fmt.Sprintf(" on %s by %s", b.Drone, actorPhrase(b.Actor))
 	s := b.State
 	if b.ReadyAt.IsZero() {
@@ -112,6 +120,16 @@ func pastSentence(b store.Backend, events []store.Event) string {
 		return fmt.Sprintf("%s; asked to end, because %s.", text, because(b, s, b.StateAt, events))
 	}
 	return text + "; running."
+}
+
+// shortDigest is enough of a digest to tell images apart.
+func shortDigest(d string) string {
+	const hex = 12
+	algorithm, sum, _ := strings.Cut(d, ":")
+	if len(sum) <= hex {
+		return d
+	}
+	return algorithm + ":" + sum[:hex]
 }
 
 // span is a duration as people read it.

@@ -158,7 +158,7 @@ func TestOfAStartThatTookTooLongPagesAreToldWhatAProgramMustDo(t *testing.T) {
 	c := &Controller{replaced: &replacements{}}
 	late := plane.State{Status: plane.Terminated, LastStatus: plane.Waiting, Reason: plane.StartupTimeout, Exit: &plane.Exit{Signal: "SIGKILL"}}
 	want := "Ended by SIGKILL, because it wasn't ready in time. A program must listen on 127.0.0.1:$PORT."
-	if end := c.routeEnd("b1", late); end.Message != want || !end.Early {
+	if end := c.routeEnd(store.Backend{ID: "b1", State: late}); end.Message != want || !end.Early {
 		t.Errorf("%+v", end)
 	}
 	b := store.Backend{ID: "b1", State: plane.State{Status: plane.Waiting, Address: "127.0.0.1:4711"}}

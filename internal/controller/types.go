@@ -88,8 +88,16 @@ type BackendView struct {
 	Connections int               `json:"connections"`
 	Holds       []wire.Hold       `json:"holds"`
 	CPUMS       int64             `json:"cpu_ms"`
-	MemoryBytes int64             `json:"memory_bytes"`
+	MemoryBytes int64             `json:"memory_bytes"` // that can't be given up
 	Exit        *ExitView         `json:"exit"`
+
+	Digest     string `json:"digest,omitempty"`      // of its image, once it is prepared
+	CacheBytes int64  `json:"cache_bytes,omitempty"` // of files, that can be given up
+	Pids       int64  `json:"pids,omitempty"`        // processes and threads
+	Received   int64  `json:"received_bytes,omitempty"`
+	Sent       int64  `json:"sent_bytes,omitempty"`
+	DiskBytes  int64  `json:"disk_bytes,omitempty"` // of its own layer
+	DataBytes  int64  `json:"data_bytes,omitempty"` // of its data directory
 }
 
 // BackendPage is a page of the list.
@@ -114,6 +122,10 @@ type DroneView struct {
 	LastHeartbeatAge int64    `json:"last_heartbeat_age"` // seconds
 	BackendCount     int      `json:"backend_count"`
 	Node             NodeView `json:"node"`
+
+	Runtimes []string          `json:"runtimes,omitempty"`
+	Missing  map[string]string `json:"runtimes_missing,omitempty"` // runtimes that it can't offer, and what they miss
+	Host     *wire.Host        `json:"host,omitempty"`             // nil = not told yet, or it isn't connected to this controller
 }
 
 // ClusterState lists the nodes of one cluster that are attached to a controller.
@@ -143,6 +155,7 @@ type NowView struct {
 	IdleAfter *int64      `json:"idle_after_seconds"` // its limit
 	IdleIn    *int64      `json:"idle_in_seconds"`    // countdown; null = in use or no limit
 	EndsIn    *int64      `json:"ends_in_seconds"`    // lifetime limit
+	Progress  *plane.Pull `json:"progress"`           // of its preparation, while it lasts
 	Awake     string      `json:"awake"`              // a sentence
 }
 
@@ -154,6 +167,7 @@ type PastView struct {
 	Status     plane.Status     `json:"status"`
 	CreatedAt  int64            `json:"created_at"` // Unix milliseconds
 	EndedAt    *int64           `json:"ended_at"`
+	Digest     string           `json:"digest,omitempty"` // of its image
 	Reason     plane.Reason     `json:"reason"`
 	Actor      string           `json:"actor"`
 	Exit       *ExitView        `json:"exit"`
@@ -194,8 +208,9 @@ type AppView struct {
 	Name      string         `json:"name"`
 	Default   bool           `json:"default"` // plane dev's, reached as KEY.CLUSTER
 	Release   int64          `json:"release"`
-	UpdatedAt int64          `json:"updated_at"` // Unix milliseconds, of the pointer
-	Live      int            `json:"live"`       // backends, of whatever release
+	UpdatedAt int64          `json:"updated_at"`       // Unix milliseconds, of the pointer
+	Live      int            `json:"live"`             // backends, of whatever release
+	Digest    string         `json:"digest,omitempty"` // of the release's image, when known
 	Spec      plane.Template `json:"spec"`
 	Releases  []ReleaseView  `json:"releases,omitempty"` // newest first, at most 100; only of one app
 }

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"sync"
+	"time"
 
 	"plane"
 	"plane/internal/wire"
@@ -14,22 +15,53 @@ type usage struct {
 	warned map[plane.BackendID]string
 }
 
-// take notes usages and returns those with a warning that is new.
-func (u *usage) take(all []wire.Usage) []wire.Usage {
+// spent is what was used since the reports before.
+type spent struct{ cpuMS, in, out int64 }
+
+func (s *spent) add(now, before wire.Usage) {
+	s.cpuMS += max(0, now.CPUMS-before.CPUMS)
+	s.in += max(0, now.In-before.In)
+	s.out += max(0, now.Out-before.Out)
+}
+
+// reportsWithin is how soon after it connects a drone has reported of all that
+// it runs.
+const reportsWithin = 30 * time.Second
+
+// take notes usages of a drone that is connected for that long; it returns those
+// with a warning that is new, and what was used since the last ones. Of what
+// ran before the drone connected that isn't known: its first report is only
+// where its count begins.
+func (u *usage) take(all []wire.Usage, connected time.Duration) (warn []wire.Usage, sum spent) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.byID == nil {
 		u.byID, u.warned = map[plane.BackendID]wire.Usage{}, map[plane.BackendID]string{}
 	}
-	var warn []wire.Usage
 	for _, x := range all {
+		if before, ok := u.byID[x.Backend]; ok || connected > reportsWithin {
+			sum.add(x, before)
+		}
 		u.byID[x.Backend] = x
 		if x.Warning != "" && u.warned[x.Backend] != x.Warning {
 			u.warned[x.Backend] = x.Warning
 			warn = append(warn, x)
 		}
 	}
-	return warn
+	return warn, sum
+}
+
+// addTo adds up what the drone's backends use.
+func (u *usage) addTo(sum *wire.Usage) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, x := range u.byID {
+		sum.Memory += x.Memory
+		sum.Cache += x.Cache
+		sum.Pids += x.Pids
+		sum.Disk += x.Disk
+		sum.Data += x.Data
+	}
 }
 
 func (u *usage) of(id plane.BackendID) wire.Usage {

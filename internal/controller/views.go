@@ -15,7 +15,7 @@ func (c *Controller) viewOf(b store.Backend) BackendView {
 	v := BackendView{
 		BackendID: b.ID, Key: b.Key, Generation: b.Generation, App: b.App, Release: b.Release, Cluster: b.Cluster,
 		Drone: b.Drone, Status: b.State.Status, Activity: activityAwake, Since: b.StateAt.UnixMilli(),
-		Holds: []wire.Hold{}, Exit: exitView(b.State),
+		Holds: []wire.Hold{}, Exit: exitView(b.State), Digest: b.State.Digest,
 	}
 	if b.State.Status == plane.Terminated {
 		return v
@@ -23,12 +23,21 @@ func (c *Controller) viewOf(b store.Backend) BackendView {
 	v.Connections = c.proxies.uses(b.Cluster, b.ID).Open()
 	if s := c.drones.session(b.Drone); s != nil {
 		u := s.usage.of(b.ID)
-		v.CPUMS, v.MemoryBytes = u.CPUMS, u.Memory
+		v.CPUMS, v.MemoryBytes, v.CacheBytes, v.Pids = u.CPUMS, u.Memory, u.Cache, u.Pids
+		v.Received, v.Sent, v.DiskBytes, v.DataBytes = u.In, u.Out, u.Disk, u.Data
 		if len(u.Holds) > 0 {
 			v.Holds = u.Holds
 		}
 	}
 	return v
+}
+
+// known is s, or nil if it is "".
+func known(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func exitView(s plane.State) *ExitView {

@@ -27,7 +27,7 @@ func TestClusterState(t *testing.T) {
 	got, _ := json.Marshal(s)
 	name := string(p.Name())
 	want := `{"drones":[{"ready":true,"draining":false,"last_heartbeat_age":0,"backend_count":1,` +
-		`"node":{"name":{"Drone":"dr-1"},"plane_version":"1.0.0","plane_hash":"abc","controller":"` + name + `","controller_heartbeat_age":0}}],` +
+		`"node":{"name":{"Drone":"dr-1"},"plane_version":"1.0.0","plane_hash":"abc","controller":"` + name + `","controller_heartbeat_age":0},"runtimes":["process"]}],` +
 		`"proxies":[{"name":{"Proxy":"px-1"},"plane_version":"1.0.0","plane_hash":"abc","controller":"` + name + `","controller_heartbeat_age":0}]}`
 	if string(got) != want {
 		t.Errorf("state\n%s, want\n%s", got, want)

@@ -287,6 +287,9 @@ type AppRows interface {
 	// InsertRelease gives the new release the next number of its app and returns it.
 	InsertRelease(Release) (int64, error)
 	Release(app string, number int64) (Release, error)
+	// NoteDigest keeps the digest of a release's image, unless it has one, and
+	// says whether it did. One statement.
+	NoteDigest(app string, number int64, digest string) (bool, error)
 	// Releases are the latest limit, newest first.
 	Releases(app string, limit int) ([]Release, error)
 	// DeleteReleases deletes at most limit releases of an app with a number

@@ -55,7 +55,7 @@ var examples = func() []Message {
 	use := Use{Backend: "b1", Plain: 1, Upgraded: 2, Opened: 30}
 	return []Message{
 		DroneHello{
-			Node: node, Pool: "big", BootID: "boot-1", Warden: "w-1", Agent: "a-1", Runtimes: []string{"process"}, Commands: true,
+			Node: node, Pool: "big", BootID: "boot-1", Warden: "w-1", Agent: "a-1", Runtimes: []string{"process"}, Commands: true, RuntimesMissing: map[string]string{"oci": "no crun or runc"},
 			Address: "10.0.0.1:4433", SameHost: "host-1", Attempt: 41, Epochs: &epochs, Joins: true, Store: store,
 			Inventory: []Held{{Backend: "b1", Key: key, Generation: route.Generation, Policy: plane.Fast, Epoch: 4, State: ready, App: "board", Release: 3, Volume: "vo-00000000000001", Spec: spec}},
 		},

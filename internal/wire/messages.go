@@ -41,19 +41,22 @@ type Held struct {
 // DroneHello opens a drone's connection.
 type DroneHello struct {
 	Node
-	Pool      string           `json:"pool"`
-	BootID    string           `json:"boot_id"`
-	Warden    string           `json:"warden"` // instance of the warden
-	Agent     string           `json:"agent"`  // instance of the agent; a newer one supersedes
-	Runtimes  []string         `json:"runtimes"`
-	Commands  bool             `json:"commands"` // runs commands that callers name
-	Address   string           `json:"address"`  // of the gate; "" = proxies dial backends directly
-	SameHost  string           `json:"same_host"`
-	Attempt   int64            `json:"attempt"` // highest renewal number it has used
-	Epochs    *plane.Epochs    `json:"epochs"`  // those it resumes; nil = it never joined
-	Joins     bool             `json:"joins"`   // nothing of Epochs runs here any more: end them
-	Store     plane.StoreEpoch `json:"store"`   // highest it has seen
-	Inventory []Held           `json:"inventory"`
+	Pool     string   `json:"pool"`
+	BootID   string   `json:"boot_id"`
+	Warden   string   `json:"warden"` // instance of the warden
+	Agent    string   `json:"agent"`  // instance of the agent; a newer one supersedes
+	Runtimes []string `json:"runtimes"`
+	Commands bool     `json:"commands"` // runs commands that callers name
+	// Runtimes that were asked for, or are usual, and can't be offered: what is
+	// missing, e.g. "oci": "no crun or runc".
+	RuntimesMissing map[string]string `json:"runtimes_missing,omitempty"`
+	Address         string            `json:"address"` // of the gate; "" = proxies dial backends directly
+	SameHost        string            `json:"same_host"`
+	Attempt         int64             `json:"attempt"` // highest renewal number it has used
+	Epochs          *plane.Epochs     `json:"epochs"`  // those it resumes; nil = it never joined
+	Joins           bool              `json:"joins"`   // nothing of Epochs runs here any more: end them
+	Store           plane.StoreEpoch  `json:"store"`   // highest it has seen
+	Inventory       []Held            `json:"inventory"`
 }
 
 // DroneWelcome answers DroneHello.

@@ -64,6 +64,11 @@ func (t *tx) Release(app string, number int64) (store.Release, error) {
 	return out, err
 }
 
+func (t *tx) NoteDigest(app string, number int64, digest string) (bool, error) {
+	n, err := t.exec(`UPDATE release SET digest = ?3 WHERE app = ?1 AND number = ?2 AND digest = ''`, app, number, digest)
+	return n > 0, err
+}
+
 func (t *tx) Releases(app string, limit int) ([]store.Release, error) {
 	var all []store.Release
 	err := t.find(selectRelease+`WHERE app = ? ORDER BY number DESC LIMIT ?`, func(r *row) { all = append(all, readRelease(r)) }, app, few(limit, 1000))

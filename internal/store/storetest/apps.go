@@ -54,6 +54,29 @@ func testApps(d db) {
 	same(d, "pointer after that", look(d, func(tx store.Tx) (store.App, error) { return tx.App("a") }).Release, 1)
 }
 
+func testDigests(d db) {
+	d.do(func(tx store.Tx) error {
+		for range 2 {
+			if _, err := tx.InsertRelease(store.Release{App: "board", Template: template("./x")}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	note := func(app string, number int64, digest string) bool {
+		return change(d, func(tx store.Tx) (bool, error) { return tx.NoteDigest(app, number, digest) })
+	}
+	same(d, "the first digest is kept", note("board", 1, "sha256:a"), true)
+	same(d, "a second one isn't", note("board", 1, "sha256:b"), false)
+	same(d, "nor one of a release without row", note("board", 3, "sha256:a"), false)
+	same(d, "nor one of another app", note("chess", 1, "sha256:a"), false)
+	of := func(number int64) string {
+		return look(d, func(tx store.Tx) (store.Release, error) { return tx.Release("board", number) }).Digest
+	}
+	same(d, "digest", of(1), "sha256:a")
+	same(d, "digest of the other release", of(2), "")
+}
+
 func numbersOf(app string, limit int) func(store.Tx) ([]int64, error) {
 	return func(tx store.Tx) ([]int64, error) {
 		all, err := tx.Releases(app, limit)

@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"secrets", testSecrets},
 		{"apps point at their releases", testApps},
 		{"old releases are deleted, numbers never used again", testReleases},
+		{"a release keeps the first digest of its image", testDigests},
 		{"live backends are counted", testCounts},
 		{"ended backends, newest first", testEnded},
 		{"one volume per key, attached upward only", testVolumes},
