@@ -80,8 +80,9 @@ func (a *devApps) needImages() bool {
 	return false
 }
 
-// devPrepared is how many sandboxes are kept ready.
-const devPrepared = 4
+// devPrepared is how many sandboxes are kept ready: on one person's machine the
+// memory counts for more than ten milliseconds.
+const devPrepared = 0
 
 // devRuntimes are those that --runtime asks for; nil = whichever can be used.
 func devRuntimes(name string) []string {

@@ -62,7 +62,7 @@ func (f *imageFlags) bind(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.autoPrune, "auto-prune-images", false, "remove images that this drone pulled and nothing uses")
 	fl.Int64Var(&f.pruneAge, "auto-prune-containers-older-than-seconds", 0, "age in seconds from which stopped containers of this drone, and unused images, are removed")
 	fl.Int64Var(&f.quota, "image-quota", 0, "bytes that the oci runtime's images may take; unused ones are removed (default: no limit)")
-	fl.IntVar(&f.prepared, "prepared", 4, "how many sandboxes the oci runtime keeps ready, at 2 MB each; 0 = none")
+	fl.IntVar(&f.prepared, "prepared", 0, "how many sandboxes the oci runtime keeps ready, at 2 MB each; 0 = none")
 }
 
 func (f *imageFlags) setup() (imageSetup, error) {

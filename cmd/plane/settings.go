@@ -86,24 +86,6 @@ func settingsFile(flags *pflag.FlagSet, path string) error {
 	return nil
 }
 
-// retired accepts flags of Plane 0.5 that have no meaning any more.
-func retired(cmd *cobra.Command, flags map[string]string) {
-	for name, instead := range flags {
-		cmd.Flags().String(name, "", "")
-		_ = cmd.Flags().MarkHidden(name)
-		_ = cmd.Flags().SetAnnotation(name, "retired", []string{instead})
-	}
-}
-
-// warnRetired tells which given flags have no meaning, and what replaced them.
-func warnRetired(cmd *cobra.Command, log *slog.Logger) {
-	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if instead, ok := f.Annotations["retired"]; ok {
-			log.Warn("flag has no meaning any more", "flag", "--"+f.Name, "instead", instead[0])
-		}
-	})
-}
-
 // processLog is JSON lines on standard error, from --log-level on; the level
 // may be changed while the process runs.
 func processLog(cmd *cobra.Command, part string) (*slog.Logger, *slog.LevelVar, error) {

@@ -25,7 +25,6 @@ import (
 	"plane/internal/drone/leaseclock"
 	"plane/internal/drone/means"
 	"plane/internal/drone/reaper"
-	"plane/internal/drone/table"
 	"plane/internal/drone/warden"
 	"plane/internal/image/imagetest"
 	"plane/internal/runtime"
@@ -289,16 +288,6 @@ func (g *rig) output(id plane.BackendID) string {
 func (g *rig) outputs(id plane.BackendID, text string) {
 	g.t.Helper()
 	g.eventually("it writes "+text, func() bool { return strings.Contains(g.output(id), text) })
-}
-
-func (g *rig) table() *table.Table {
-	g.t.Helper()
-	tb, err := table.Open(g.home.TableFile())
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.t.Cleanup(func() { _ = tb.Close() })
-	return tb
 }
 
 // kill signals a part and returns its pid.
