@@ -1,12 +1,12 @@
 package docker_test
 
 import (
-	"os"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
