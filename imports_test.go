@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"internal/store/sqlite":        {".", "internal/store"},
 	"internal/store/storetest":     {".", "internal/store"},
 	"internal/runtime":             {"."},
-	"internal/runtime/line":        {".", "internal/runtime", "internal/drone/warden", "internal/drone/home"},
+	"internal/runtime/line":        {".", "internal/runtime", "internal/drone/warden", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/process":     {".", "internal/runtime", "internal/runtime/line", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/oci":         {".", "internal/runtime", "internal/runtime/oci/waiter", "internal/runtime/line", "internal/runtime/egress", "internal/image", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/oci/...":     {".", "internal/runtime"},

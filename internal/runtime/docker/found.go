@@ -11,7 +11,7 @@ import (
 // Found lists what runs and what ended and isn't forgotten, as the warden knows
 // it: the engine needn't answer.
 func (r *Runtime) Found(ctx context.Context) ([]runtime.Found, error) {
-	known, err := r.known(ctx)
+	known, err := r.Held(ctx, plane.RuntimeDocker)
 	if err != nil {
 		return nil, err
 	}
@@ -24,21 +24,6 @@ func (r *Runtime) Found(ctx context.Context) ([]runtime.Found, error) {
 		all = append(all, f)
 	}
 	return all, nil
-}
-
-func (r *Runtime) known(ctx context.Context) ([]warden.Running, error) {
-	var all []warden.Running
-	err := r.Ask(ctx, func(c *warden.Client) error {
-		found, err := c.Found(ctx)
-		all = nil
-		for _, b := range found {
-			if b.Runtime == plane.RuntimeDocker {
-				all = append(all, b)
-			}
-		}
-		return err
-	})
-	return all, err
 }
 
 // usual is how a backend of ours is reached. One whose pid is known runs on this
@@ -60,16 +45,9 @@ func (r *Runtime) usual(ctx context.Context, b warden.Running) reach {
 
 // Attach gives the process of one of Found.
 func (r *Runtime) Attach(ctx context.Context, id plane.BackendID) (runtime.Process, error) {
-	var b warden.Running
-	err := r.Ask(ctx, func(c *warden.Client) (err error) {
-		b, err = c.Attach(ctx, id)
-		return err
-	})
+	b, err := r.Hold(ctx, plane.RuntimeDocker, id)
 	if err != nil {
 		return nil, err
 	}
-	if b.Runtime != plane.RuntimeDocker {
-		return nil, runtime.ErrGone
-	}
-	return r.process(b, r.usual(ctx, b)), nil
+	return r.process(b.Running, r.usual(ctx, b.Running)), nil
 }

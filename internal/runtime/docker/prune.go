@@ -22,7 +22,7 @@ func (r *Runtime) Prune(ctx context.Context) error {
 		return r.silent(err)
 	}
 	// Asked after the list: a container that is made meanwhile has been known before.
-	known, err := r.known(ctx)
+	known, err := r.Held(ctx, plane.RuntimeDocker)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"plane/internal/drone/means"
 	"plane/internal/runtime"
 )
 
@@ -30,7 +31,7 @@ func usageOf(pid int) (u runtime.Usage, ok bool) {
 			at[c] = filepath.Join("/sys/fs/cgroup", c, f[2])
 		}
 	}
-	u.Received, u.Sent = traffic(filepath.Join(proc, "net/dev"))
+	u.Received, u.Sent = means.Traffic(pid)
 	if dir, v1 := at["memory"]; v1 {
 		u.CPU = time.Duration(value(filepath.Join(at["cpuacct"], "cpuacct.usage")))
 		u.Pids = value(filepath.Join(at["pids"], "pids.current"))
@@ -65,24 +66,4 @@ func field(path, name string) int64 {
 		}
 	}
 	return 0
-}
-
-// traffic sums up a namespace's interfaces. What goes over loopback, which is
-// how requests come in, shows as received and as sent: it counts as received.
-func traffic(path string) (received, sent int64) {
-	b, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(b)) {
-		name, rest, ok := strings.Cut(line, ":")
-		f := strings.Fields(rest)
-		if !ok || len(f) < 9 {
-			continue
-		}
-		in, _ := strconv.ParseInt(f[0], 10, 64)
-		out, _ := strconv.ParseInt(f[8], 10, 64)
-		received += in
-		if strings.TrimSpace(name) != "lo" {
-			sent += out
-		}
-	}
-	return received, sent
 }

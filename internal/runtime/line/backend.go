@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"plane"
+	"plane/internal/drone/means"
 	"plane/internal/drone/warden"
 )
 
@@ -12,6 +13,15 @@ import (
 type Backend struct {
 	Line    *Line
 	Running warden.Running
+
+	base string // see means.At
+}
+
+// Look gives the means to look at its processes from here, and who they are.
+func (b *Backend) Look() (*means.Means, means.Identity) {
+	r := b.Running
+	return means.At(b.Line.home.Hash(), b.base, b.Line.log),
+		means.Identity{Backend: r.Backend, Pid: r.Pid, Start: r.Start, Group: r.Group}
 }
 
 // Pid is that of its first process.

@@ -32,7 +32,7 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if p.Running.Pid == 0 || !p.look().Alive(p.identity()) {
+	if m, id := p.Look(); id.Pid == 0 || !m.Alive(id) {
 		return -1, runtime.ErrGone
 	}
 	dir, err := os.MkdirTemp(p.bundle().dir, "exec-*")

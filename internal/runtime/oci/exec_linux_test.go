@@ -70,7 +70,8 @@ func ended(t *testing.T, g *rig, p *process) {
 	}
 	own, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.Pid()))
 	count := func() int {
-		pids, _ := p.look().Procs(p.identity())
+		m, id := p.Look()
+		pids, _ := m.Procs(id)
 		n := 0
 		for _, pid := range pids {
 			cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))

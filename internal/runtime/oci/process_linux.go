@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"plane/internal/drone/means"
 	"plane/internal/runtime"
 	"plane/internal/runtime/line"
 )
@@ -12,8 +11,7 @@ import (
 // process is one backend, running or ended.
 type process struct {
 	line.Backend
-	r    *Runtime
-	base string
+	r *Runtime
 }
 
 func (p *process) Address() string { return p.r.address(p.Running) }
@@ -30,10 +28,4 @@ func (p *process) Forget(ctx context.Context) error {
 	delete(p.r.sizes, p.Running.Backend)
 	p.r.mu.Unlock()
 	return errors.Join(p.bundle().remove(p.r.opts.Home), p.r.from.release(string(p.Running.Backend)))
-}
-
-func (p *process) look() *means.Means { return means.At(p.r.opts.Home.Hash(), p.base, p.r.log) }
-
-func (p *process) identity() means.Identity {
-	return means.Identity{Backend: p.Running.Backend, Pid: p.Running.Pid, Start: p.Running.Start, Group: p.Running.Group}
 }

@@ -80,13 +80,6 @@ func TestServersOfTheMachineItselfAreLeftOut(t *testing.T) {
 	}
 }
 
-func TestTrafficCountsLoopbackOnce(t *testing.T) {
-	in, out := traffic("Inter-|\n face |\n    lo:     100       0    0    0    0     0          0         0      100       0\n  eth0:      10       0    0    0    0     0          0         0        7       0\n")
-	if in != 110 || out != 7 {
-		t.Errorf("%d, %d", in, out)
-	}
-}
-
 func TestAnEntryPointIsReplacedWhole(t *testing.T) {
 	p := &picture{name: "x", config: config{Entrypoint: []string{"a", "b"}, Cmd: []string{"c"}, WorkingDir: "rel"}}
 	for _, c := range []struct {

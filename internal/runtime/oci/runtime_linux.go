@@ -312,53 +312,30 @@ func (r *Runtime) port(u runtime.Unit) int {
 
 // ask has the warden start what o says.
 func (r *Runtime) ask(ctx context.Context, o warden.Order) (runtime.Process, error) {
-	var p runtime.Process
-	err := r.Ask(ctx, func(c *warden.Client) error {
-		running, warnings, err := c.Start(ctx, o)
-		for _, w := range warnings {
-			r.log.Warn(w, "backend", o.Backend)
-		}
-		p = r.process(c, running)
-		return err
-	})
-	return p, err
+	b, err := r.Begin(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &process{b, r}, nil
 }
 
 // Found lists what runs and what ended and isn't forgotten.
 func (r *Runtime) Found(ctx context.Context) ([]runtime.Found, error) {
+	held, err := r.Held(ctx, plane.RuntimeOCI)
 	var all []runtime.Found
-	err := r.Ask(ctx, func(c *warden.Client) error {
-		running, err := c.Found(ctx)
-		all = nil
-		for _, b := range running {
-			if b.Runtime == plane.RuntimeOCI {
-				all = append(all, runtime.Found{Backend: b.Backend, Pid: b.Pid, Address: r.address(b), Exit: b.Exit})
-			}
-		}
-		return err
-	})
+	for _, b := range held {
+		all = append(all, runtime.Found{Backend: b.Backend, Pid: b.Pid, Address: r.address(b), Exit: b.Exit})
+	}
 	return all, err
 }
 
 // Attach gives the process of one of Found.
 func (r *Runtime) Attach(ctx context.Context, id plane.BackendID) (runtime.Process, error) {
-	var p runtime.Process
-	err := r.Ask(ctx, func(c *warden.Client) error {
-		running, err := c.Attach(ctx, id)
-		if err == nil && running.Runtime != plane.RuntimeOCI {
-			err = warden.ErrGone
-		}
-		p = r.process(c, running)
-		return err
-	})
+	b, err := r.Hold(ctx, plane.RuntimeOCI, id)
 	if err != nil {
 		return nil, err
 	}
-	return p, nil
-}
-
-func (r *Runtime) process(c *warden.Client, b warden.Running) *process {
-	return &process{Backend: line.Backend{Line: r.Line, Running: b}, r: r, base: c.Welcome().Base}
+	return &process{b, r}, nil
 }
 
 func (r *Runtime) address(b warden.Running) string {

@@ -3,16 +3,14 @@ package oci
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"plane"
+	"plane/internal/drone/means"
 	"plane/internal/runtime"
 )
 
@@ -27,35 +25,14 @@ const sizeEvery = time.Minute
 
 // Usage is what the backend's processes use, by looking from here.
 func (p *process) Usage(ctx context.Context) (runtime.Usage, error) {
-	u, err := p.look().Usage(p.identity())
+	m, id := p.Look()
+	u, err := m.Usage(id)
 	if err != nil {
 		return runtime.Usage{}, err
 	}
 	out := runtime.Usage{CPU: u.CPU, Memory: u.Memory, Disk: p.r.written(ctx, p.Running.Backend, p.bundle())}
-	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/dev", p.Running.Pid)); err == nil {
-		out.Received, out.Sent = traffic(string(b))
-	}
+	out.Received, out.Sent = means.Traffic(p.Running.Pid)
 	return out, nil
-}
-
-// traffic reads /proc/PID/net/dev. What comes from the gate goes over the
-// namespace's own loopback, which counts every byte, either way, once as
-// received and once as sent: here once, as received.
-func traffic(dev string) (received, sent int64) {
-	for line := range strings.Lines(dev) {
-		name, rest, ok := strings.Cut(line, ":")
-		f := strings.Fields(rest)
-		if !ok || len(f) < 9 {
-			continue
-		}
-		in, _ := strconv.ParseInt(f[0], 10, 64)
-		out, _ := strconv.ParseInt(f[8], 10, 64)
-		received += in
-		if strings.TrimSpace(name) != "lo" {
-			sent += out
-		}
-	}
-	return received, sent
 }
 
 // written is the size of a backend's own layer, now and then.

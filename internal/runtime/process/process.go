@@ -64,61 +64,30 @@ func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, e
 		Backend: u.Backend, Key: u.Key.Hash(), Generation: u.Generation, Policy: u.Policy, Epoch: u.Epoch,
 		Deadline: u.Deadline, Grace: u.Grace, Executable: u.Executable, Env: u.Env, Port: u.Port,
 	}
-	var p runtime.Process
-	err := r.Ask(ctx, func(c *warden.Client) error {
-		running, warnings, err := c.Start(ctx, o)
-		for _, w := range warnings {
-			r.log.Warn(w, "backend", u.Backend)
-		}
-		p = r.process(c, running)
-		return err
-	})
+	b, err := r.Begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	return &process{b, r}, nil
 }
 
 // Found lists what runs and what ended and isn't forgotten.
 func (r *Runtime) Found(ctx context.Context) ([]runtime.Found, error) {
+	held, err := r.Held(ctx, plane.RuntimeProcess)
 	var all []runtime.Found
-	err := r.Ask(ctx, func(c *warden.Client) error {
-		running, err := c.Found(ctx)
-		all = nil
-		for _, b := range running {
-			if !mine(b) {
-				continue
-			}
-			all = append(all, runtime.Found{Backend: b.Backend, Pid: b.Pid, Address: address(b.Port), Exit: b.Exit})
-		}
-		return err
-	})
+	for _, b := range held {
+		all = append(all, runtime.Found{Backend: b.Backend, Pid: b.Pid, Address: address(b.Port), Exit: b.Exit})
+	}
 	return all, err
 }
 
 // Attach gives the process of one of Found.
 func (r *Runtime) Attach(ctx context.Context, id plane.BackendID) (runtime.Process, error) {
-	var p runtime.Process
-	err := r.Ask(ctx, func(c *warden.Client) error {
-		running, err := c.Attach(ctx, id)
-		if err == nil && !mine(running) {
-			err = warden.ErrGone
-		}
-		p = r.process(c, running)
-		return err
-	})
+	b, err := r.Hold(ctx, plane.RuntimeProcess, id)
 	if err != nil {
 		return nil, err
 	}
-	return p, nil
-}
-
-// mine reports whether it is a command, and not of another runtime whose backends
-// the same warden holds.
-func mine(b warden.Running) bool { return b.Runtime == "" || b.Runtime == plane.RuntimeProcess }
-
-func (r *Runtime) process(c *warden.Client, b warden.Running) *process {
-	return &process{Backend: line.Backend{Line: r.Line, Running: b}, r: r, base: c.Welcome().Base}
+	return &process{b, r}, nil
 }
 
 func address(port int) string {
