@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"internal/drone/gate":          {".", "internal/drone/leaseclock", "internal/drone/table", "internal/drone/means"},
 	"internal/runtime/runtimetest": {".", "internal/runtime"},
 	"internal/drone":               {".", "internal/wire", "internal/runtime", "internal/drone/home", "internal/drone/leaseclock", "internal/drone/table", "internal/drone/journal", "internal/drone/volume", "internal/drone/warden", "internal/drone/reaper", "internal/drone/gate"},
+	"internal/drone/dronetest":     {".", "internal/drone/home", "internal/drone/reaper", "internal/drone/warden"},
 	"internal/drone/home":          {"."},
 	"internal/drone/leaseclock":    {"."},
 	"internal/drone/means":         {"."},

@@ -21,7 +21,6 @@ import (
 	"plane/internal/run"
 	"plane/internal/runtime"
 	"plane/internal/runtime/docker"
-
 	"plane/internal/runtime/egress"
 	"plane/internal/runtime/oci"
 )

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/home"
 	"plane/internal/drone/table"
 	"plane/internal/runtime"
@@ -26,10 +27,8 @@ import (
 
 // TestMain makes this test's own program serve as reaper, warden and backend.
 func TestMain(m *testing.M) {
-	switch {
-	case len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden"):
-		watcher(os.Args[1], os.Args[2])
-	case len(os.Args) > 1 && os.Args[1] == "backend":
+	dronetest.Parts(300 * time.Millisecond)
+	if len(os.Args) > 1 && os.Args[1] == "backend" {
 		backend()
 	}
 	// The reaper has let go of its lock before its process ends.

@@ -9,44 +9,21 @@ import (
 	"net"
 	"net/http"
 	"os"
-	signals "os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"plane"
-	"plane/internal/drone/home"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/leaseclock"
 	"plane/internal/drone/means"
-	"plane/internal/drone/reaper"
 	"plane/internal/drone/table"
 	"plane/internal/drone/warden"
 	"plane/internal/runtime"
 	"plane/internal/runtime/process"
 	"plane/internal/wire"
 )
-
-// watcher is this program as reaper or warden of a data directory.
-func watcher(part, dir string) {
-	signals.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE)
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	h, err := home.New(dir)
-	if err == nil {
-		switch part {
-		case "reaper":
-			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
-		case "warden":
-			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 300 * time.Millisecond, Log: log})
-		}
-	}
-	if err != nil {
-		log.Error("ended", "error", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
 
 // backend is this program as a backend: it tells of itself on all its ports,
 // and keeps what it is sent in its data directory.
@@ -92,16 +69,9 @@ func backend() {
 // real makes d run processes, with a reaper and a warden beside it.
 func (d *testDrone) real() {
 	d.t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		d.t.Fatal(err)
-	}
 	h := d.cfg.Home
 	processes := process.New(func(ctx context.Context) (*warden.Client, error) {
-		if err := reaper.Ensure(ctx, h, []string{exe, "reaper", h.Dir}); err != nil {
-			return nil, err
-		}
-		return warden.Connect(ctx, h)
+		return dronetest.Dial(ctx, h)
 	}, process.Options{Home: h})
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()

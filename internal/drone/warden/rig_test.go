@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/home"
 	"plane/internal/drone/leaseclock"
 	"plane/internal/drone/means"
@@ -29,9 +29,7 @@ import (
 
 // TestMain makes this test's own program serve as reaper, warden and agent.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden") {
-		part(os.Args[1], os.Args[2])
-	}
+	dronetest.Parts(300 * time.Millisecond)
 	if len(os.Args) == 4 && os.Args[1] == "agent" {
 		otherAgent(os.Args[2], os.Args[3])
 	}
@@ -40,25 +38,6 @@ func TestMain(m *testing.M) {
 		_ = f.Value.Set("6") // they wait most of the time
 	}
 	os.Exit(m.Run())
-}
-
-func part(name, dir string) {
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE) // as under nohup
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	h, err := home.New(dir)
-	if err == nil {
-		switch name {
-		case "reaper":
-			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
-		case "warden":
-			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 300 * time.Millisecond, Log: log})
-		}
-	}
-	if err != nil {
-		log.Error("ended", "error", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
 }
 
 // rig is a drone without an agent: the test is the agent.
@@ -93,14 +72,7 @@ func rigWith(t *testing.T, kind string) *rig {
 }
 
 func (g *rig) dial(ctx context.Context) (*warden.Client, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	if err := reaper.Ensure(ctx, g.home, []string{"/usr/bin/env", "PLANE_MEANS=" + g.means, exe, "reaper", g.home.Dir}); err != nil {
-		return nil, err
-	}
-	return warden.Connect(ctx, g.home)
+	return dronetest.Dial(ctx, g.home, "/usr/bin/env", "PLANE_MEANS="+g.means)
 }
 
 // grouped skips where prepared sandboxes can't be had.

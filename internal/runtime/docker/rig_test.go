@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,10 +20,10 @@ import (
 
 	"plane"
 	"plane/internal/dockertest"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/home"
 	"plane/internal/drone/leaseclock"
 	"plane/internal/drone/means"
-	"plane/internal/drone/reaper"
 	"plane/internal/drone/warden"
 	"plane/internal/image/imagetest"
 	"plane/internal/runtime"
@@ -33,29 +32,8 @@ import (
 
 // TestMain makes this test's own program serve as reaper and warden.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden") {
-		part(os.Args[1], os.Args[2])
-	}
+	dronetest.Parts(50 * time.Millisecond)
 	os.Exit(m.Run())
-}
-
-func part(name, dir string) {
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE) // as under nohup
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	h, err := home.New(dir)
-	if err == nil {
-		switch name {
-		case "reaper":
-			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
-		case "warden":
-			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 50 * time.Millisecond, Log: log})
-		}
-	}
-	if err != nil {
-		log.Error("ended", "error", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
 }
 
 // rig is a drone without an agent: the test is the agent.
@@ -95,14 +73,7 @@ func newRigAt(t *testing.T, e *dockertest.Engine, change ...func(*docker.Options
 }
 
 func (g *rig) dial(ctx context.Context) (*warden.Client, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	if err := reaper.Ensure(ctx, g.home, []string{exe, "reaper", g.home.Dir}); err != nil {
-		return nil, err
-	}
-	return warden.Connect(ctx, g.home)
+	return dronetest.Dial(ctx, g.home)
 }
 
 func (g *rig) runtime(change ...func(*docker.Options)) *docker.Runtime {

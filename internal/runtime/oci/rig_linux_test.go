@@ -10,49 +10,26 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/home"
 	"plane/internal/drone/leaseclock"
-	"plane/internal/drone/reaper"
 	"plane/internal/drone/warden"
 	planeruntime "plane/internal/runtime"
 )
 
 // TestMain makes this test's own program serve as reaper and warden.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden") {
-		part(os.Args[1], os.Args[2])
-	}
+	dronetest.Parts(100 * time.Millisecond)
 	os.Exit(m.Run())
-}
-
-func part(name, dir string) {
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE) // as under nohup
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	h, err := home.New(dir)
-	if err == nil {
-		switch name {
-		case "reaper":
-			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
-		case "warden":
-			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: 100 * time.Millisecond, Log: log})
-		}
-	}
-	if err != nil {
-		log.Error("ended", "error", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
 }
 
 // rig is a drone without an agent: the test is the agent.
@@ -114,15 +91,8 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 		t.Fatal(err)
 	}
 	g := &rig{t: t, home: h, held: map[string]bool{}, layer: filepath.Join(dir, "layer")}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	g.opts = Options{Home: h, Dial: func(ctx context.Context) (*warden.Client, error) {
-		if err := reaper.Ensure(ctx, h, []string{exe, "reaper", h.Dir}); err != nil {
-			return nil, err
-		}
-		return warden.Connect(ctx, h)
+		return dronetest.Dial(ctx, h)
 	}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, c := range change {
 		c(&g.opts)

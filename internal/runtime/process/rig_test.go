@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,10 +18,10 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/home"
 	"plane/internal/drone/leaseclock"
 	"plane/internal/drone/means"
-	"plane/internal/drone/reaper"
 	"plane/internal/drone/table"
 	"plane/internal/drone/warden"
 	"plane/internal/runtime"
@@ -31,9 +30,11 @@ import (
 
 // TestMain makes this test's own program serve as reaper and warden.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && (os.Args[1] == "reaper" || os.Args[1] == "warden") {
-		part(os.Args[1], os.Args[2])
+	leave := 300 * time.Millisecond
+	if d, err := time.ParseDuration(os.Getenv("TEST_LEAVE")); err == nil {
+		leave = d
 	}
+	dronetest.Parts(leave)
 	if len(os.Args) == 3 && os.Args[1] == "agent" {
 		formerAgent(os.Args[2])
 	}
@@ -103,29 +104,6 @@ func (g *rig) former(u runtime.Unit) int {
 	return w
 }
 
-func part(name, dir string) {
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE) // as under nohup
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	h, err := home.New(dir)
-	if err == nil {
-		leave := 300 * time.Millisecond
-		if d, err := time.ParseDuration(os.Getenv("TEST_LEAVE")); err == nil {
-			leave = d
-		}
-		switch name {
-		case "reaper":
-			err = reaper.Main(context.Background(), h, reaper.Options{Warden: []string{os.Args[0], "warden", dir}, Log: log})
-		case "warden":
-			err = warden.Main(context.Background(), h, warden.Options{Reaper: []string{os.Args[0], "reaper", dir}, Leave: leave, Log: log})
-		}
-	}
-	if err != nil {
-		log.Error("ended", "error", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
 // rig is a drone without an agent: the test is the agent.
 type rig struct {
 	t    testing.TB
@@ -151,15 +129,8 @@ func newRig(t testing.TB) *rig {
 }
 
 func (g *rig) runtime() *process.Runtime {
-	exe, err := os.Executable()
-	if err != nil {
-		g.t.Fatal(err)
-	}
 	return process.New(func(ctx context.Context) (*warden.Client, error) {
-		if err := reaper.Ensure(ctx, g.home, []string{exe, "reaper", g.home.Dir}); err != nil {
-			return nil, err
-		}
-		return warden.Connect(ctx, g.home)
+		return dronetest.Dial(ctx, g.home)
 	}, process.Options{Home: g.home})
 }
 
