@@ -19,7 +19,8 @@ type Image struct {
 // record is an image as the store keeps it.
 type record struct {
 	Digest string    `json:"digest"`
-	Layers []string  `json:"layers"` // hex digests of the uncompressed layers
+	ID     string    `json:"id,omitempty"` // digest of its configuration, by which engines know it
+	Layers []string  `json:"layers"`       // hex digests of the uncompressed layers
 	Config v1.Config `json:"config"`
 	Size   int64     `json:"size"`
 }
@@ -27,7 +28,8 @@ type record struct {
 // naming is what a name means, and where that came from.
 type naming struct {
 	Digest string    `json:"digest"`
-	Engine string    `json:"engine,omitempty"` // the local engine's id of it, if it came from there
+	Engine string    `json:"engine,omitempty"` // what the local engine had under the name when that was last looked at
+	From   string    `json:"from,omitempty"`   // fromTheEngine, or "" = a registry or an archive
 	Pulled time.Time `json:"pulled"`
 	Used   time.Time `json:"used"`
 }

@@ -4,8 +4,6 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
-	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -277,47 +275,6 @@ func TestWhatIsHeldStaysAndTheRestGoes(t *testing.T) {
 	}
 	if s.Size() != 0 {
 		t.Errorf("%d bytes left", s.Size())
-	}
-}
-
-// engine has images as Docker would.
-type engine struct {
-	t    *testing.T
-	has  map[image.Ref]v1.Image
-	took int
-}
-
-func (e *engine) Inspect(_ context.Context, r image.Ref) (string, error) {
-	img, ok := e.has[r]
-	if !ok {
-		return "", image.ErrNotThere
-	}
-	id, err := img.ConfigName()
-	return id.String(), err
-}
-
-func (e *engine) Save(_ context.Context, r image.Ref) (io.ReadCloser, error) {
-	e.took++
-	return os.Open(imagetest.Archive(e.t, map[string]v1.Image{string(r): e.has[r]}))
-}
-
-func TestAnImageOfTheLocalEngineIsFoundAndFollowed(t *testing.T) {
-	app := ref(t, "app")
-	e := &engine{t: t, has: map[image.Ref]v1.Image{app: small(t, "one")}}
-	s := open(t, t.TempDir(), image.Options{Engine: e})
-	digests := map[string]bool{}
-	for _, body := range []string{"one", "two"} {
-		e.has[app] = small(t, body)
-		for range 2 {
-			img, err := pull(t, s, image.Request{Ref: app})
-			if err != nil {
-				t.Fatal(err)
-			}
-			digests[img.Digest] = true
-		}
-	}
-	if len(digests) != 2 || e.took != 2 {
-		t.Errorf("images %v, copied %d times", slices.Collect(maps.Keys(digests)), e.took)
 	}
 }
 

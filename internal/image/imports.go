@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -51,7 +50,7 @@ func (s *Store) Import(ctx context.Context, path string, tell func(Progress)) ([
 			if err != nil {
 				return refs, fmt.Errorf("import %s: %w", path, err)
 			}
-			if err := s.name(ref, naming{Digest: img.Digest, Pulled: time.Now()}); err != nil {
+			if err := s.nameNew(ctx, ref, img); err != nil {
 				return refs, err
 			}
 			refs = append(refs, ref)

@@ -21,6 +21,13 @@ func (s *Store) name(ref Ref, n naming) error {
 	return s.write(filepath.Join("names", ref.file()), n)
 }
 
+// nameNew gives a name to what was pulled or imported. What the local engine has
+// of that name now is no news later.
+func (s *Store) nameNew(ctx context.Context, ref Ref, img *Image) error {
+	id, _ := s.engineID(ctx, ref, true)
+	return s.name(ref, naming{Digest: img.Digest, Engine: id, Pulled: time.Now()})
+}
+
 // touch notes that a name was used, at most once a minute.
 func (s *Store) touch(ref Ref, n naming) {
 	if time.Since(n.Used) < time.Minute {
@@ -56,7 +63,7 @@ func (s *Store) List() ([]Listed, error) {
 		if !ok {
 			continue
 		}
-		l := Listed{Ref: ref, Digest: n.Digest, Pulled: n.Pulled, Used: n.Used, Engine: n.Engine != ""}
+		l := Listed{Ref: ref, Digest: n.Digest, Pulled: n.Pulled, Used: n.Used, Engine: n.From == fromTheEngine}
 		if r, err := s.known(n.Digest); err == nil {
 			l.Size = r.Size
 		}

@@ -2,11 +2,9 @@ package image
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -125,8 +123,6 @@ func (s *Store) pull(ctx context.Context, r Request, tell func(Progress)) (*Imag
 	defer unlock()
 	here, have := s.named(r.Ref)
 	if r.Policy != plane.PullAlways {
-		// A name that the local engine has means what it means there: whoever
-		// just built an image wants that one.
 		img, err := s.fromEngine(ctx, r.Ref, here, tell)
 		if err != nil || img != nil {
 			return img, err
@@ -152,47 +148,7 @@ func (s *Store) pull(ctx context.Context, r Request, tell func(Progress)) (*Imag
 		}
 		return nil, err
 	}
-	return img, s.name(r.Ref, naming{Digest: img.Digest, Pulled: time.Now()})
-}
-
-// fromEngine takes the image from the local engine, if that has it. nil, nil: it
-// hasn't, or can't be asked.
-func (s *Store) fromEngine(ctx context.Context, ref Ref, here naming, tell func(Progress)) (*Image, error) {
-	if s.from == nil {
-		return nil, nil
-	}
-	id, err := s.from.Inspect(ctx, ref)
-	if err != nil {
-		if !errors.Is(err, ErrNotThere) {
-			s.log.Debug("the local engine can't be asked for an image", "image", ref, "error", err)
-		}
-		return nil, nil
-	}
-	if id == here.Engine {
-		if r, err := s.known(here.Digest); err == nil {
-			s.touch(ref, here)
-			return s.image(r), nil
-		}
-	}
-	tell(Progress{Text: "copying from the local engine"})
-	archive, err := s.from.Save(ctx, ref)
-	if err != nil {
-		return nil, fmt.Errorf("copy image %s from the local engine: %w", ref.Short(), err)
-	}
-	defer archive.Close()
-	found, cleanup, err := s.spool(ctx, archive)
-	if err != nil {
-		return nil, fmt.Errorf("copy image %s from the local engine: %w", ref.Short(), err)
-	}
-	defer cleanup()
-	if len(found) != 1 {
-		return nil, fmt.Errorf("copy image %s from the local engine: its archive has %d images", ref.Short(), len(found))
-	}
-	img, err := s.take(ctx, found[0].image, "unpacking", tell)
-	if err != nil {
-		return nil, err
-	}
-	return img, s.name(ref, naming{Digest: img.Digest, Engine: id, Pulled: time.Now()})
+	return img, s.nameNew(ctx, r.Ref, img)
 }
 
 // take unpacks what of img isn't here and records it.
@@ -215,7 +171,11 @@ func (s *Store) take(ctx context.Context, img v1.Image, text string, tell func(P
 	if len(layers) != len(config.RootFS.DiffIDs) {
 		return nil, fmt.Errorf("image has %d layers and names %d; its manifest is damaged", len(layers), len(config.RootFS.DiffIDs))
 	}
-	r := record{Digest: digest.String(), Config: config.Config}
+	id, err := img.ConfigName()
+	if err != nil {
+		return nil, err
+	}
+	r := record{Digest: digest.String(), ID: id.String(), Config: config.Config}
 	m := &meter{text: text, tell: tell}
 	for i, l := range layers {
 		if _, ok := s.has(config.RootFS.DiffIDs[i].Hex); !ok {

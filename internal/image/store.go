@@ -57,8 +57,9 @@ type Store struct {
 	quota int64
 	from  Engine
 
-	mu      sync.Mutex // guards the field below
-	flights map[flightKey]*flight
+	mu        sync.Mutex // guards the fields below
+	flights   map[flightKey]*flight
+	restUntil time.Time // the engine isn't asked before, for what is here
 }
 
 type format struct {
