@@ -278,6 +278,25 @@ func TestWhatIsHeldStaysAndTheRestGoes(t *testing.T) {
 	}
 }
 
+func TestAnArchivesImageIsKnownByItsID(t *testing.T) {
+	img := small(t, "one")
+	var last image.Progress
+	s := open(t, t.TempDir(), image.Options{})
+	if _, err := s.Import(context.Background(), imagetest.Archive(t, map[string]v1.Image{"one:1": img}), func(p image.Progress) { last = p }); err != nil {
+		t.Fatal(err)
+	}
+	id, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := pull(t, s, image.Request{Ref: ref(t, "one:1"), Policy: plane.PullNever}); err != nil || got.Digest != id.String() {
+		t.Errorf("%v, %v; want id %v", got, err, id)
+	}
+	if last.Total == 0 {
+		t.Errorf("progress %+v", last)
+	}
+}
+
 func FuzzParseRef(f *testing.F) {
 	for _, s := range []string{"redis", "a/b:c", "h:1/x@sha256:" + strings.Repeat("0", 64), "%", ":"} {
 		f.Add(s)

@@ -104,6 +104,10 @@ func ofArchive(path string) ([]found, error) {
 	if err != nil {
 		return nil, err
 	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
 	var all []found
 	for i, m := range manifest {
 		var tag *name.Tag
@@ -120,7 +124,7 @@ func ofArchive(path string) ([]found, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, found{img, m.RepoTags})
+		all = append(all, found{archived{img, st.Size()}, m.RepoTags})
 	}
 	return all, nil
 }

@@ -13,7 +13,7 @@ import (
 // meterEvery is how often progress is told.
 const meterEvery = 100 * time.Millisecond
 
-// meter counts the compressed bytes of layers.
+// meter counts the compressed bytes of layers, of those that aren't compressed all.
 type meter struct {
 	text string
 	tell func(Progress)
@@ -53,7 +53,11 @@ type meteredLayer struct {
 func (l meteredLayer) Uncompressed() (io.ReadCloser, error) {
 	media, err := l.MediaType()
 	if err != nil || media == types.OCILayerZStd || media == types.DockerUncompressedLayer || media == types.OCIUncompressedLayer {
-		return l.Layer.Uncompressed()
+		in, err := l.Layer.Uncompressed()
+		if err != nil {
+			return nil, err
+		}
+		return counted{reads{in, l.m}, in}, nil
 	}
 	in, err := l.Compressed()
 	if err != nil {
@@ -76,6 +80,12 @@ func (r reads) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	r.m.add(n)
 	return n, err
+}
+
+// counted closes what it reads from.
+type counted struct {
+	reads
+	io.Closer
 }
 
 type unzipped struct {

@@ -184,6 +184,9 @@ func (s *Store) take(ctx context.Context, img v1.Image, text string, tell func(P
 			}
 		}
 	}
+	if a, ok := img.(archived); ok {
+		m.total = a.size
+	}
 	m.show()
 	for i, l := range layers {
 		diff := config.RootFS.DiffIDs[i]
