@@ -5,7 +5,8 @@
 //
 //	format        version of this layout, and the shift of owners
 //	lock          flock: shared while something is added, exclusive while something is removed
-//	layers/HEX/   one unpacked layer, by the digest of its uncompressed archive
+//	layers/HEX/   one unpacked layer, by the digest of its uncompressed archive;
+//	              on-HEX if it depends on those below, by the digest of that chain
 //	images/HEX    what is known of an image, by the digest of its manifest
 //	names/NAME    which image a name means
 //	holds/NAME    which image a backend uses; it outlives the agent

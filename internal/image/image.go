@@ -20,7 +20,7 @@ type Image struct {
 type record struct {
 	Digest string    `json:"digest"`
 	ID     string    `json:"id,omitempty"` // digest of its configuration, by which engines know it
-	Layers []string  `json:"layers"`       // hex digests of the uncompressed layers
+	Layers []string  `json:"layers"`       // keys of its layers, the lowest first; see layerKeys
 	Config v1.Config `json:"config"`
 	Size   int64     `json:"size"`
 }
@@ -46,12 +46,21 @@ func (s *Store) image(r record) *Image {
 	return i
 }
 
-func (s *Store) layerDir(hex string) string { return s.path("layers", hex, "fs") }
+func (s *Store) layerDir(key string) string { return s.path("layers", key, "fs") }
 
-// known gives the image of a digest if it is here.
+// known gives the image of a digest if it is here with all its layers, which it
+// may not be after a power failure. ErrNotThere.
 func (s *Store) known(digest string) (record, error) {
 	var r record
-	return r, s.read(filepath.Join("images", fileOfDigest(digest)), &r)
+	if err := s.read(filepath.Join("images", fileOfDigest(digest)), &r); err != nil {
+		return r, err
+	}
+	for _, key := range r.Layers {
+		if _, ok := s.has(key); !ok {
+			return r, ErrNotThere
+		}
+	}
+	return r, nil
 }
 
 func fileOfDigest(digest string) string {

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"archive/tar"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -31,32 +30,64 @@ func (s *Store) has(hex string) (int64, bool) {
 	return info.Size, err == nil
 }
 
-// unpack brings a layer here, checked against its digest.
-func (s *Store) unpack(ctx context.Context, l v1.Layer, diff v1.Hash) (int64, error) {
-	if size, ok := s.has(diff.Hex); ok {
-		return size, nil
+// layerKeys are the names that a layer's directory may have: that of what it is,
+// and that of what it is on the layers below it. The second is for layers with
+// files in directories that they don't describe: those take after the layers
+// below, since overlay mounts show a directory as its topmost layer has it.
+func layerKeys(diff, chain v1.Hash) [2]string { return [2]string{diff.Hex, "on-" + chain.Hex} }
+
+// chained is the digest of a chain of layers with one more on top, as the OCI
+// image specification has it.
+func chained(chain, diff v1.Hash) v1.Hash {
+	if chain == (v1.Hash{}) {
+		return diff
+	}
+	sum := sha256.Sum256([]byte(chain.String() + " " + diff.String()))
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
+}
+
+// there reports whether a layer is here, under which key, and its size.
+func (s *Store) there(diff, chain v1.Hash) (key string, size int64, ok bool) {
+	for _, key := range layerKeys(diff, chain) {
+		if size, ok := s.has(key); ok {
+			return key, size, true
+		}
+	}
+	return "", 0, false
+}
+
+// unpack brings a layer here, checked against its digest. chain is the digest
+// of it and those below, whose directories below has, the topmost first.
+func (s *Store) unpack(ctx context.Context, l v1.Layer, diff, chain v1.Hash, below []string) (key string, size int64, err error) {
+	if key, size, ok := s.there(diff, chain); ok {
+		return key, size, nil
 	}
 	temp, err := os.MkdirTemp(s.path("tmp"), "layer-*")
 	if err != nil {
-		return 0, fmt.Errorf("unpack layer: %w", err)
+		return "", 0, fmt.Errorf("unpack layer: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(temp) }()
-	size, err := s.unpackInto(ctx, temp, l, diff)
+	e := newEntries(s.shift, filepath.Join(temp, "fs"))
+	size, err = s.unpackInto(ctx, temp, l, diff, below, e)
 	if err != nil {
-		return 0, explainUnpack(err)
+		return "", 0, explainUnpack(err)
 	}
-	if err := os.Rename(temp, s.path("layers", diff.Hex)); err != nil {
-		if size, ok := s.has(diff.Hex); ok { // somebody else was quicker
-			return size, nil
+	keys := layerKeys(diff, chain)
+	key = keys[0]
+	if e.implies() {
+		key = keys[1]
+	}
+	if err := os.Rename(temp, s.path("layers", key)); err != nil {
+		if size, ok := s.has(key); ok { // somebody else was quicker
+			return key, size, nil
 		}
-		return 0, fmt.Errorf("unpack layer: %w", err)
+		return "", 0, fmt.Errorf("unpack layer: %w", err)
 	}
-	return size, nil
+	return key, size, nil
 }
 
-func (s *Store) unpackInto(ctx context.Context, temp string, l v1.Layer, diff v1.Hash) (int64, error) {
-	root := filepath.Join(temp, "fs")
-	if err := errors.Join(os.Chmod(temp, 0o711), os.Mkdir(root, 0o755), s.own(root)); err != nil {
+func (s *Store) unpackInto(ctx context.Context, temp string, l v1.Layer, diff v1.Hash, below []string, e *entries) (int64, error) {
+	if err := errors.Join(os.Chmod(temp, 0o711), os.Mkdir(e.root, 0o755), s.own(e.root)); err != nil {
 		return 0, err
 	}
 	in, err := l.Uncompressed()
@@ -66,9 +97,12 @@ func (s *Store) unpackInto(ctx context.Context, temp string, l v1.Layer, diff v1
 	defer in.Close()
 	sum := sha256.New()
 	r := &guarded{r: io.TeeReader(in, sum), ctx: ctx}
-	size, err := archive.Apply(ctx, root, r, archive.WithFilter(s.shifted), archive.WithConvertWhiteout(whiteout))
+	size, err := archive.Apply(ctx, e.root, r, archive.WithFilter(e.enter), archive.WithConvertWhiteout(e.whiteouts.convert), archive.WithParents(below))
 	if err == nil {
 		_, err = io.Copy(io.Discard, r) // what follows the archive's end is part of the digest
+	}
+	if err == nil {
+		err = errors.Join(e.whiteouts.done(), e.ownImplied())
 	}
 	if err != nil {
 		return 0, err
@@ -89,21 +123,6 @@ func (s *Store) own(dir string) error {
 		return nil
 	}
 	return os.Lchown(dir, s.shift.First, s.shift.First)
-}
-
-// shifted moves the owners of files into the range of the user namespace.
-func (s *Store) shifted(h *tar.Header) (bool, error) {
-	// Devices are Plane's to give; an image's own are never made.
-	device := h.Typeflag == tar.TypeBlock || h.Typeflag == tar.TypeChar
-	if s.shift == (Shift{}) {
-		return !device, nil
-	}
-	if h.Uid >= s.shift.Count || h.Gid >= s.shift.Count || h.Uid < 0 || h.Gid < 0 {
-		return false, fmt.Errorf("%s belongs to %d:%d; owners above %d have no place in the user namespace of sandboxes", h.Name, h.Uid, h.Gid, s.shift.Count-1)
-	}
-	h.Uid += s.shift.First
-	h.Gid += s.shift.First
-	return !device, nil
 }
 
 // guarded reads until ctx ends.

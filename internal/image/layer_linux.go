@@ -4,13 +4,8 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/containerd/containerd/v2/pkg/archive"
 	"golang.org/x/sys/unix"
 )
-
-// whiteout keeps what a layer removes in the form that overlay mounts read: each
-// layer is unpacked by itself.
-var whiteout = archive.OverlayConvertWhiteout
 
 // syncTree makes all of dir durable at once: one call for the file system costs
 // less than one for each of thousands of files.

@@ -7,7 +7,13 @@ import (
 	"syscall"
 )
 
-// whiteout: nothing is mounted here.
-func whiteout(*tar.Header, string) (bool, error) { return true, nil }
+// whiteouts: nothing is mounted here, so that what layers remove stays as archived.
+type whiteouts struct{}
+
+func newWhiteouts() *whiteouts { return &whiteouts{} }
+
+func (*whiteouts) convert(*tar.Header, string) (bool, error) { return true, nil }
+func (*whiteouts) wasRemoved(string) error                   { return nil }
+func (*whiteouts) done() error                               { return nil }
 
 func syncTree(string) error { return syscall.Sync() }

@@ -176,9 +176,12 @@ func (s *Store) take(ctx context.Context, img v1.Image, text string, tell func(P
 		return nil, err
 	}
 	r := record{Digest: digest.String(), ID: id.String(), Config: config.Config}
+	diffs := config.RootFS.DiffIDs
 	m := &meter{text: text, tell: tell}
+	var chain v1.Hash
 	for i, l := range layers {
-		if _, ok := s.has(config.RootFS.DiffIDs[i].Hex); !ok {
+		chain = chained(chain, diffs[i])
+		if _, _, ok := s.there(diffs[i], chain); !ok {
 			if n, err := l.Size(); err == nil {
 				m.total += n
 			}
@@ -188,13 +191,16 @@ func (s *Store) take(ctx context.Context, img v1.Image, text string, tell func(P
 		m.total = a.size
 	}
 	m.show()
+	chain = v1.Hash{}
+	var below []string // directories, the topmost first
 	for i, l := range layers {
-		diff := config.RootFS.DiffIDs[i]
-		size, err := s.unpack(ctx, m.metered(l), diff)
+		chain = chained(chain, diffs[i])
+		key, size, err := s.unpack(ctx, m.metered(l), diffs[i], chain, below)
 		if err != nil {
 			return nil, err
 		}
-		r.Layers = append(r.Layers, diff.Hex)
+		below = append([]string{s.layerDir(key)}, below...)
+		r.Layers = append(r.Layers, key)
 		r.Size += size
 	}
 	return s.image(r), s.write(filepath.Join("images", digest.Hex), r)
