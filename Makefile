@@ -67,6 +67,7 @@ soak: ## long runs: chaos, lease simulation, fuzzing
 	go test -count=1 -timeout=60m ./internal/clustertest/leasesim -seeds 4000
 	for f in FuzzNames FuzzParseExecutable; do go test . -run '^$$' -fuzz "^$$f\$$" -fuzztime 60s || exit 1; done
 	go test ./internal/wire -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 60s
+	go test ./internal/image -run '^$$' -fuzz '^FuzzParseRef$$' -fuzztime 60s
 
 bench: ## side by side with raw fork/exec; writes bench/RESULTS.md
 	go run ./bench -write

@@ -10,6 +10,8 @@
 //	images/HEX    what is known of an image, by the digest of its manifest
 //	names/NAME    which image a name means
 //	holds/NAME    which image a backend uses; it outlives the agent
+//	blobs/HEX     what has come of a layer from its registry, by the digest it has
+//	              there; continued by the next pull, dropped after a day
 //	tmp/          what is being unpacked; swept when a store is opened
 //
 // Every file and directory appears by a rename after it has been synced, so that

@@ -20,9 +20,13 @@ func (s *Store) Size() int64 {
 	return sum
 }
 
+// justNow is how long after a pull an image isn't removed, so that whoever asked for
+// it can hold it. Uses are noted once a minute.
+const justNow = 2 * time.Minute
+
 // GC forgets the names unused for longer than age (0 = for no age), and beyond
-// the quota those unused longest, never what is held; then it removes what no
-// name and no hold needs. It does nothing while somebody adds to the store.
+// the quota those unused longest, never what is held or was asked for just now;
+// then it removes what no name and no hold needs. It does nothing while somebody adds to the store.
 func (s *Store) GC(age time.Duration) error {
 	unlock, err := s.exclude()
 	if errors.Is(err, errBusy) {
@@ -32,6 +36,7 @@ func (s *Store) GC(age time.Duration) error {
 		return err
 	}
 	defer unlock()
+	s.dropPartials(partialLife)
 	all, err := s.List()
 	if err != nil {
 		return err
@@ -42,7 +47,7 @@ func (s *Store) GC(age time.Duration) error {
 	}
 	for _, l := range all {
 		old := age > 0 && time.Since(l.Used) > age
-		if len(l.Users) > 0 || !old && (s.quota == 0 || s.Size() <= s.quota) {
+		if len(l.Users) > 0 || time.Since(l.Used) < s.grace || !old && (s.quota == 0 || s.Size() <= s.quota) {
 			continue
 		}
 		s.log.Info("removing an image that nobody uses", "image", l.Ref, "used", l.Used, "bytes", l.Size)
@@ -85,7 +90,7 @@ func (s *Store) collect() error {
 	unpacked, _ := os.ReadDir(s.path("layers"))
 	for _, e := range unpacked {
 		if !layers[e.Name()] {
-			errs = append(errs, os.RemoveAll(s.path("layers", e.Name())))
+			errs = append(errs, s.discard("layers", e.Name()))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -263,6 +263,13 @@ func TestWhatIsHeldStaysAndTheRestGoes(t *testing.T) {
 	if err := s.GC(0); err != nil {
 		t.Fatal(err)
 	}
+	if all, err := s.List(); err != nil || len(all) != 2 {
+		t.Fatalf("what was asked for just now is gone: %+v, %v", all, err)
+	}
+	s.SetGrace(0)
+	if err := s.GC(0); err != nil {
+		t.Fatal(err)
+	}
 	all, err := s.List()
 	if err != nil || len(all) != 1 || !slices.Equal(all[0].Users, []string{"backend1"}) {
 		t.Fatalf("left %+v, %v", all, err)

@@ -8,11 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/match"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
@@ -36,11 +36,13 @@ func (s *Store) Import(ctx context.Context, path string, tell func(Progress)) ([
 		return nil, fmt.Errorf("import %s: %w", path, err)
 	}
 	defer cleanup()
+	for _, f := range all { // before any is taken
+		if len(f.names) == 0 {
+			return nil, fmt.Errorf("import %s: it has an image without a name; give it one, as in docker save NAME:TAG", path)
+		}
+	}
 	var refs []Ref
 	for _, f := range all {
-		if len(f.names) == 0 {
-			return refs, fmt.Errorf("import %s: it has an image without a name; give it one, as in docker save NAME:TAG", path)
-		}
 		img, err := s.take(ctx, f.image, "importing", tell)
 		if err != nil {
 			return refs, fmt.Errorf("import %s: %w", path, err)
@@ -145,7 +147,8 @@ func ofLayout(dir string) ([]found, error) {
 	for _, d := range manifest.Manifests {
 		f := found{}
 		for _, a := range nameAnnotations {
-			if n := d.Annotations[a]; n != "" && len(f.names) == 0 {
+			// Some tools write a tag alone, which names nothing.
+			if n := d.Annotations[a]; strings.ContainsAny(n, "/:") && len(f.names) == 0 {
 				f.names = []string{n}
 			}
 		}
@@ -171,16 +174,7 @@ func ofIndex(index v1.ImageIndex, d v1.Descriptor) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := inner.IndexManifest()
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range images.Manifests {
-		if m.MediaType.IsImage() && (m.Platform == nil || match.Platforms(platform())(m)) {
-			return inner.Image(m.Digest)
-		}
-	}
-	return nil, fmt.Errorf("it has no image for %s", platform())
+	return ofPlatform(inner)
 }
 
 // ofLayoutArchive unpacks an archive of a layout, files only.

@@ -140,6 +140,10 @@ func (g *guarded) Read(p []byte) (int, error) {
 
 // explainUnpack says what to do about what people can mend.
 func explainUnpack(err error) error {
+	var at *os.PathError
+	if errors.As(err, &at) && errors.Is(err, syscall.ENOSPC) {
+		err = at.Err // where this machine keeps images is nobody's business
+	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("no space left for the image; free some with plane image rm, or put the data directory on a larger disk: %w", err)

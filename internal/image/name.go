@@ -81,8 +81,8 @@ func (s *Store) List() ([]Listed, error) {
 
 // Remove forgets a name, and what nothing else needs. It refuses what a backend
 // uses, naming that. ErrNotThere.
-func (s *Store) Remove(_ context.Context, ref Ref) error {
-	unlock, err := s.exclude()
+func (s *Store) Remove(ctx context.Context, ref Ref) error {
+	unlock, err := s.excludeSoon(ctx)
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,15 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
 
 	"plane"
 )
@@ -60,10 +64,13 @@ func (s *Store) Pull(ctx context.Context, r Request, tell func(Progress)) (*Imag
 	case <-f.done:
 	case <-ctx.Done():
 		s.mu.Lock()
-		if f.waiters--; f.waiters == 0 {
-			f.cancel()
-		}
+		f.waiters--
+		last := f.waiters == 0
 		s.mu.Unlock()
+		if last {
+			f.cancel()
+			<-f.done
+		}
 		return nil, ctx.Err()
 	}
 	return f.image, f.err
@@ -137,14 +144,15 @@ func (s *Store) pull(ctx context.Context, r Request, tell func(Progress)) (*Imag
 			return nil, fmt.Errorf("image %s isn't here, and pull_policy is Never; pull it with plane image pull %s, or set IfNotPresent", r.Ref.Short(), r.Ref.Short())
 		}
 	}
-	remote, err := fetch(ctx, r)
+	remote, done, err := s.fetch(ctx, r)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	img, err := s.take(ctx, remote, "pulling", tell)
 	if err != nil {
 		if ctx.Err() == nil {
-			err = explainFetch(r.Ref, err)
+			err = explainFetch(r, err)
 		}
 		return nil, err
 	}
@@ -191,17 +199,75 @@ func (s *Store) take(ctx context.Context, img v1.Image, text string, tell func(P
 		m.total = a.size
 	}
 	m.show()
+	coming, stop := s.fetchAhead(ctx, layers, diffs, m)
+	defer stop()
 	chain = v1.Hash{}
 	var below []string // directories, the topmost first
 	for i, l := range layers {
 		chain = chained(chain, diffs[i])
-		key, size, err := s.unpack(ctx, m.metered(l), diffs[i], chain, below)
+		if err := coming(i); errors.Is(err, syscall.ENOSPC) {
+			return nil, explainUnpack(err)
+		} else if err != nil {
+			return nil, err
+		}
+		key, size, err := s.unpack(ctx, m.metered(ctx, l), diffs[i], chain, below)
 		if err != nil {
 			return nil, err
+		}
+		if l, ok := l.(*registryLayer); ok {
+			_ = os.Remove(l.path())
 		}
 		below = append([]string{s.layerDir(key)}, below...)
 		r.Layers = append(r.Layers, key)
 		r.Size += size
 	}
 	return s.image(r), s.write(filepath.Join("images", digest.Hex), r)
+}
+
+// fetchesAtOnce is how many layers of an image come at once.
+const fetchesAtOnce = 3
+
+// fetchAhead brings the missing layers of an image from its registry while
+// others are unpacked. coming waits for one of them; stop for all to end.
+func (s *Store) fetchAhead(ctx context.Context, layers []v1.Layer, diffs []v1.Hash, m *meter) (coming func(i int) error, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.SetLimit(fetchesAtOnce)
+	results := make([]chan error, len(layers))
+	var begin []func()
+	var chain v1.Hash
+	for i, l := range layers {
+		chain = chained(chain, diffs[i])
+		r, ok := l.(*registryLayer)
+		if _, _, here := s.there(diffs[i], chain); !ok || here {
+			continue
+		}
+		result := make(chan error, 1)
+		results[i] = result
+		begin = append(begin, func() {
+			f, err := r.fetch(ctx, m.add)
+			if err == nil {
+				_ = f.Close()
+			}
+			result <- err
+		})
+	}
+	started := make(chan struct{})
+	go func() { // waits for a place for each; stop waits for it
+		defer close(started)
+		for _, f := range begin {
+			g.Go(func() error { f(); return nil })
+		}
+	}()
+	coming = func(i int) error {
+		if results[i] == nil {
+			return nil
+		}
+		return <-results[i]
+	}
+	return coming, func() {
+		cancel()
+		<-started
+		_ = g.Wait()
+	}
 }

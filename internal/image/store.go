@@ -56,6 +56,8 @@ type Store struct {
 	shift Shift
 	quota int64
 	from  Engine
+	stall time.Duration // how long a registry may send nothing
+	grace time.Duration // justNow
 
 	mu        sync.Mutex // guards the fields below
 	flights   map[flightKey]*flight
@@ -73,8 +75,8 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{dir: dir, log: o.Log, shift: o.Shift, quota: o.Quota, from: o.Engine, flights: map[flightKey]*flight{}}
-	for _, d := range []string{"layers", "images", "names", "holds", "tmp"} {
+	s := &Store{dir: dir, log: o.Log, shift: o.Shift, quota: o.Quota, from: o.Engine, stall: stallLimit, grace: justNow, flights: map[flightKey]*flight{}}
+	for _, d := range []string{"layers", "images", "names", "holds", "blobs", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o711); err != nil {
 			return nil, fmt.Errorf("make image store: %w", err)
 		}
@@ -176,6 +178,36 @@ func (s *Store) share(ctx context.Context) (unlock func(), err error) {
 // exclude is alone with the store, or errBusy.
 func (s *Store) exclude() (unlock func(), err error) {
 	return s.flock(syscall.LOCK_EX | syscall.LOCK_NB)
+}
+
+// patience is how long a removal waits for pulls that are under way.
+const patience = 10 * time.Second
+
+// excludeSoon is exclude, but waits a while.
+func (s *Store) excludeSoon(ctx context.Context) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		unlock, err = s.exclude()
+		if !errors.Is(err, errBusy) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// discard removes one entry of a directory whole: what is killed meanwhile leaves
+// nothing that looks like one.
+func (s *Store) discard(dir, name string) error {
+	gone, err := os.MkdirTemp(s.path("tmp"), "gone-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(s.path(dir, name), filepath.Join(gone, name)), os.RemoveAll(gone))
 }
 
 func (s *Store) flock(how int) (unlock func(), err error) {

@@ -20,6 +20,9 @@ type faulty struct {
 
 func (f *faulty) WriteHeader(code int) {
 	f.length, _ = strconv.ParseInt(f.Header().Get("Content-Length"), 10, 64)
+	if f.length < f.fault.Least {
+		f.fault = Fault{}
+	}
 	f.ResponseWriter.WriteHeader(code)
 }
 

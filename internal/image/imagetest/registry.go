@@ -37,7 +37,8 @@ type Registry struct {
 // Fault is how a registry misbehaves while it gives blobs. The zero Fault is none.
 type Fault struct {
 	Cut       int64         // bytes after which the connection breaks
-	Cuts      int           // how many blobs are cut; 0 = all, if Cut isn't 0
+	Cuts      int           // how many answers are bad, the first ones; 0 = all
+	Least     int64         // bytes of an answer that is bad; configurations are blobs too, and small
 	NoRanges  bool          // parts are asked for in vain, the whole is given
 	Stall     bool          // after Cut bytes nothing comes any more, instead of an end
 	Wrong     bool          // the last byte is another one
@@ -85,7 +86,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	r.blobs[digest]++
 	gate, fault := r.gate, r.fault
 	if r.cuts++; fault.Cuts > 0 && r.cuts > fault.Cuts {
-		fault.Cut, fault.Wrong = 0, false
+		fault = Fault{NoRanges: fault.NoRanges}
 	}
 	r.mu.Unlock()
 	if gate != nil {
