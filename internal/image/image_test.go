@@ -48,6 +48,16 @@ func pull(t *testing.T, s *image.Store, r image.Request) (*image.Image, error) {
 	return s.Pull(ctx, r, func(image.Progress) {})
 }
 
+// until waits for a condition.
+func until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited 30 s in vain until %s", what)
+		}
+	}
+}
+
 func small(t *testing.T, body string) v1.Image {
 	return imagetest.Image(t, v1.Config{Cmd: []string{"/a"}},
 		imagetest.Layer(t, imagetest.File{Name: "a", Body: []byte(body), UID: 7, GID: 8}, imagetest.File{Name: "old", Body: []byte("x")}),
@@ -78,6 +88,7 @@ func TestAnImageIsFetchedOnceHoweverManyAsk(t *testing.T) {
 	name := ref(t, reg.Push(t, "app:1", small(t, "hello")))
 	s := open(t, t.TempDir(), image.Options{Shift: image.UserNamespace})
 	release := reg.Hold()
+	defer release()
 	gone, giveUp := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for i := range 20 {
@@ -92,10 +103,10 @@ func TestAnImageIsFetchedOnceHoweverManyAsk(t *testing.T) {
 			}
 		})
 	}
-	for end := time.Now().Add(30 * time.Second); len(reg.Fetches()) == 0 && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
+	// Before all wait for it, one that gives up may be the only one.
+	until(t, "all wait and the first fetch is there", func() bool { return s.Waiters(name) == 20 && len(reg.Fetches()) > 0 })
 	giveUp()
+	until(t, "one gave up", func() bool { return s.Waiters(name) == 19 })
 	release()
 	wg.Wait()
 	for blob, n := range reg.Fetches() {
