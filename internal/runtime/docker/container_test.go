@@ -36,6 +36,7 @@ func TestContainer(t *testing.T) {
 		"its end is seen within 200 ms":                       endIsSeen,
 		"what it uses is told":                                usage,
 		"commands run in it":                                  execs,
+		"a command that is given up is killed":                execsGivenUp,
 		"only what is ours and unused is pruned":              prune,
 		"an image that isn't there is told":                   noImage,
 		"a read-only root can be written in /tmp alone":       readOnly,

@@ -2,58 +2,87 @@ package docker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
+	"plane"
+	"plane/internal/drone/means"
 	"plane/internal/runtime"
 )
 
 // Exec runs another command in the container, as its user and with its
-// environment. See runtime.Execer.
+// environment. See runtime.Execer. The engine can't kill one: what is given up
+// is found by a marker of its own, whether or not the engine answers. Where
+// processes are those of another machine it runs on.
 func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
+	marks, err := p.r.means(ctx)
+	if err != nil {
+		return -1, err
+	}
+	x := &execution{r: p.r, c: c, marks: marks, mark: p.id + "/" + plane.BackendID(rand.Text())}
 	made, err := p.r.engine.ExecCreate(ctx, containerName(p.id), client.ExecCreateOptions{
 		Cmd: c.Argv, TTY: c.TTY, AttachStdin: c.Stdin != nil, AttachStdout: true, AttachStderr: !c.TTY,
+		Env: []string{marks.MarkEnv(p.id, x.mark)},
 	})
 	if err != nil {
-		if gone(err) {
-			return -1, runtime.ErrGone
-		}
-		return -1, p.r.execRefused(err)
+		return -1, p.r.execRefused(ctx, err)
 	}
-	conn, err := p.r.engine.ExecAttach(ctx, made.ID, client.ExecAttachOptions{TTY: c.TTY})
+	x.id = made.ID
+	conn, err := p.r.engine.ExecAttach(ctx, x.id, client.ExecAttachOptions{TTY: c.TTY})
 	if err != nil {
-		return -1, p.r.execRefused(err)
+		if !answered(err) {
+			x.giveUp() // it may have begun, or begin yet
+		}
+		return -1, p.r.execRefused(ctx, err)
 	}
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() {
-		p.r.killExec(made.ID)
-		conn.Close()
-	})
-	defer stop()
-	if c.TTY {
-		resizing, done := context.WithCancel(ctx)
-		defer done()
-		go p.r.resize(resizing, made.ID, c)
+	code, err := x.run(ctx, conn.HijackedResponse)
+	if err != nil {
+		x.giveUp()
 	}
-	if c.Stdin != nil {
+	return code, err
+}
+
+// execution is one use of Exec.
+type execution struct {
+	r     *Runtime
+	c     runtime.Command
+	id    string // the engine's
+	marks *means.Means
+	mark  plane.BackendID // a name that only what this command started carries
+}
+
+// run passes everything on until the command ends.
+func (x *execution) run(ctx context.Context, conn client.HijackedResponse) (int, error) {
+	defer context.AfterFunc(ctx, conn.Close)()
+	if x.c.TTY {
+		resizing, done := context.WithCancel(ctx)
+		var sizes sync.WaitGroup
+		defer sizes.Wait()
+		defer done()
+		sizes.Go(func() { x.resize(resizing) })
+	}
+	if x.c.Stdin != nil {
 		go func() { // until its reader ends: nothing else can end a Read
-			_, _ = io.Copy(conn.Conn, c.Stdin)
+			_, _ = io.Copy(conn.Conn, x.c.Stdin)
 			_ = conn.CloseWrite()
 		}()
 	}
-	if err := show(c, conn.Reader); err != nil && ctx.Err() == nil {
+	if err := x.show(conn.Reader); err != nil && ctx.Err() == nil {
 		return -1, wrong("exec: its output broke off: %w", err)
 	}
-	return p.r.execEnd(ctx, made.ID)
+	return x.end(ctx)
 }
 
-func show(c runtime.Command, from io.Reader) error {
-	out, errs := c.Stdout, c.Stderr
+func (x *execution) show(from io.Reader) error {
+	out, errs := x.c.Stdout, x.c.Stderr
 	if out == nil {
 		out = io.Discard
 	}
@@ -61,7 +90,7 @@ func show(c runtime.Command, from io.Reader) error {
 		errs = io.Discard
 	}
 	var err error
-	if c.TTY {
+	if x.c.TTY {
 		_, err = io.Copy(out, from)
 	} else {
 		_, err = stdcopy.StdCopy(out, errs, from)
@@ -74,11 +103,11 @@ func show(c runtime.Command, from io.Reader) error {
 
 // resize sets the terminal's size, first and whenever it changes. The engine
 // refuses while the command isn't there yet.
-func (r *Runtime) resize(ctx context.Context, id string, c runtime.Command) {
-	size := runtime.Size{Rows: c.Rows, Cols: c.Cols}
+func (x *execution) resize(ctx context.Context) {
+	size := runtime.Size{Rows: x.c.Rows, Cols: x.c.Cols}
 	for {
 		for pause := 5 * time.Millisecond; size.Rows > 0 && size.Cols > 0; pause = min(2*pause, 200*time.Millisecond) {
-			_, err := r.engine.ExecResize(ctx, id, client.ExecResizeOptions{Height: uint(size.Rows), Width: uint(size.Cols)})
+			_, err := x.r.engine.ExecResize(ctx, x.id, client.ExecResizeOptions{Height: uint(size.Rows), Width: uint(size.Cols)})
 			if err == nil || pause >= 200*time.Millisecond {
 				break
 			}
@@ -92,7 +121,7 @@ func (r *Runtime) resize(ctx context.Context, id string, c runtime.Command) {
 		select {
 		case <-ctx.Done():
 			return
-		case size, ok = <-c.Resize:
+		case size, ok = <-x.c.Resize:
 			if !ok {
 				return
 			}
@@ -100,17 +129,13 @@ func (r *Runtime) resize(ctx context.Context, id string, c runtime.Command) {
 	}
 }
 
-// execEnd tells the exit code once the command has ended.
-func (r *Runtime) execEnd(ctx context.Context, id string) (int, error) {
+// end tells the exit code once the command has ended.
+func (x *execution) end(ctx context.Context) (int, error) {
 	for pause := time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		at, err := r.engine.ExecInspect(ctx, id, client.ExecInspectOptions{})
+		at, err := x.r.engine.ExecInspect(ctx, x.id, client.ExecInspectOptions{})
 		switch {
-		case ctx.Err() != nil:
-			return -1, ctx.Err()
-		case err != nil && gone(err):
-			return -1, runtime.ErrGone
 		case err != nil:
-			return -1, r.execRefused(err)
+			return -1, x.r.execRefused(ctx, err)
 		case !at.Running:
 			return at.ExitCode, nil
 		}
@@ -122,23 +147,65 @@ func (r *Runtime) execEnd(ctx context.Context, id string) (int, error) {
 	}
 }
 
-// killExec kills a command, and its group if it leads one: the engine can't.
-func (r *Runtime) killExec(id string) {
-	ctx, cancel := context.WithTimeout(context.Background(), brief)
-	defer cancel()
-	at, err := r.engine.ExecInspect(ctx, id, client.ExecInspectOptions{})
-	if err != nil || !at.Running || at.PID <= 1 {
-		return
+// giveUp kills the command, which is done at once unless the engine sleeps with
+// the command not begun: then when it wakes.
+func (x *execution) giveUp() {
+	killed := make(chan struct{})
+	x.r.duties.Go(func() {
+		defer close(killed)
+		life, cancel := x.r.living(context.Background())
+		defer cancel()
+		x.kill(life)
+	})
+	select {
+	case <-killed:
+	case <-time.After(brief):
 	}
-	if way, err := r.reached(ctx); err != nil || way == published {
-		return // the number is one of another machine
-	}
-	_ = unix.Kill(-at.PID, unix.SIGKILL)
-	_ = unix.Kill(at.PID, unix.SIGKILL)
 }
 
-func (r *Runtime) execRefused(err error) error {
-	if answered(err) {
+// kill kills whatever carries the mark. While nothing does, the engine is asked:
+// it may have lost the asker and not have begun yet, so one that answers is given
+// a while for that.
+func (x *execution) kill(ctx context.Context) {
+	begun, waited := false, time.Duration(0)
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		id := means.Identity{Backend: x.mark, Engine: true}
+		left, err := x.marks.Procs(id)
+		switch {
+		case err == nil && len(left) > 0:
+			begun, pause = true, 5*time.Millisecond
+			x.marks.Kill(id)
+		case err == nil && (begun || x.over(ctx, pause, &waited)):
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// over reports whether the engine has the command behind it, or has answered for
+// so long that it won't begin it.
+func (x *execution) over(ctx context.Context, pause time.Duration, waited *time.Duration) bool {
+	asked, cancel := context.WithTimeout(ctx, brief)
+	defer cancel()
+	at, err := x.r.engine.ExecInspect(asked, x.id, client.ExecInspectOptions{})
+	if err != nil || at.Running {
+		return answered(err)
+	}
+	*waited += pause
+	return at.PID != 0 || at.ExitCode != 0 || *waited > 2*time.Second
+}
+
+func (r *Runtime) execRefused(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case gone(err):
+		return runtime.ErrGone
+	case answered(err):
 		return wrong("exec: the Docker engine says: %s", says(err))
 	}
 	return r.silent(err)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,23 +48,86 @@ func execs(t *testing.T, e *dockertest.Engine) {
 	if code, _, _ := run(runtime.Command{Argv: []string{"/nothing"}}); code == 0 {
 		t.Error("a command that isn't there succeeds")
 	}
-	ctx, cancel := context.WithCancel(g.ctx())
-	var out started
-	out.seen = cancel
-	if _, err := x.Exec(ctx, runtime.Command{Argv: []string{"/server", "say", "up", "stubborn", "sleep"}, Stdout: &out}); !errors.Is(err, context.Canceled) {
-		t.Errorf("given up: %v", err)
-	}
-	g.eventually("the command is killed", func() bool {
-		top, _ := exec.Command("docker", "--host", e.Host, "top", "plane-"+string(u.Backend)).CombinedOutput()
-		return !strings.Contains(string(top), "stubborn")
-	})
-	if !alive(p.Pid()) {
-		t.Error("the backend ended with the command")
-	}
 	_ = p.Stop(g.ctx(), plane.Hard)
 	g.wait(p)
 	if _, err := x.Exec(g.ctx(), runtime.Command{Argv: []string{"/server"}}); !errors.Is(err, runtime.ErrGone) {
 		t.Errorf("of one that ended: %v", err)
+	}
+}
+
+// execsGivenUp: at no moment of its life does a command survive its asker.
+func execsGivenUp(t *testing.T, e *dockertest.Engine) {
+	g := newRigAt(t, e)
+	u := g.unit(time.Minute)
+	p := g.start(u)
+	g.outputs(u.Backend, "serves")
+	x := p.(runtime.Execer)
+	// give starts a command and gives it up when said to, or that much later.
+	give := func(after time.Duration, when <-chan struct{}) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(g.ctx())
+		defer cancel()
+		out := started{seen: cancel}
+		if when != nil || after > 0 {
+			out.seen = func() {}
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := x.Exec(ctx, runtime.Command{Argv: []string{"/server", "say", "up", "stubborn", "sleep"}, Stdout: &out})
+			done <- err
+		}()
+		if when != nil {
+			<-when
+		}
+		if after > 0 {
+			<-time.After(after)
+		}
+		if after > 0 || when != nil {
+			cancel()
+		}
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("given up: %v", err)
+		}
+	}
+	dead := func() bool { return !g.runs(u.Backend, "stubborn") }
+	var all sync.WaitGroup
+	for range 5 {
+		all.Go(func() { give(0, nil) }) // at its first output: the engine may not know its pid yet
+	}
+	for _, after := range []time.Duration{time.Nanosecond, 2 * time.Millisecond, 10 * time.Millisecond, 30 * time.Millisecond, 60 * time.Millisecond} {
+		all.Go(func() { give(after, nil) })
+	}
+	all.Wait()
+	g.eventually("commands given up are killed", dead)
+	// While the engine is stopped: one that runs at once, one that it has been
+	// asked for when it wakes.
+	frozen := make(chan struct{})
+	go func() {
+		defer close(frozen)
+		g.eventually("the command runs", func() bool { return !dead() })
+		e.Freeze(t)
+	}()
+	give(0, frozen)
+	if !dead() {
+		t.Error("a command outlives its asker while the engine is stopped")
+	}
+	go e.Thaw(t)
+	for _, after := range []time.Duration{time.Millisecond, 20 * time.Millisecond} {
+		frozen := make(chan struct{})
+		go func() {
+			defer close(frozen)
+			<-time.After(after)
+			e.Freeze(t)
+			time.AfterFunc(100*time.Millisecond, func() { e.Thaw(t) })
+		}()
+		give(0, frozen)
+	}
+	if code, err := x.Exec(g.ctx(), runtime.Command{Argv: []string{"/server", "exit", "0"}}); code != 0 || err != nil {
+		t.Errorf("%d, %v", code, err)
+	}
+	g.eventually("the command is killed", dead)
+	if !alive(p.Pid()) {
+		t.Error("the backend ended with the commands")
 	}
 }
 

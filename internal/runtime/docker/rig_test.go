@@ -301,11 +301,16 @@ func alive(pid int) bool {
 }
 
 // marked reports whether any process carries the backend's marker.
-func (g *rig) marked(id plane.BackendID) bool {
+func (g *rig) marked(id plane.BackendID) bool { return g.runs(id, "") }
+
+// runs reports whether any of those has word in its command line.
+func (g *rig) runs(id plane.BackendID, word string) bool {
+	mark := g.home.Hash() + ":" + string(id)
 	dir, _ := os.ReadDir("/proc")
 	for _, d := range dir {
 		env, _ := os.ReadFile("/proc/" + d.Name() + "/environ")
-		if strings.Contains(string(env), g.home.Hash()+":"+string(id)+"\x00") {
+		line, _ := os.ReadFile("/proc/" + d.Name() + "/cmdline")
+		if (strings.Contains(string(env), mark+"\x00") || strings.Contains(string(env), mark+" ")) && strings.Contains(string(line), word) {
 			return true
 		}
 	}
