@@ -1,6 +1,7 @@
 package clustertest
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"time"
@@ -34,6 +35,13 @@ func freePort(t TB) string {
 // WithAdmin is where the parts have their admin listeners.
 type WithAdmin struct{ Controller, Drone, Proxy string }
 
+// OfDrone is what a drone is given beside the usual.
+type OfDrone struct {
+	Runtimes string   // "" = process
+	Flags    []string // further ones
+	Env      []string // beside the test's own
+}
+
 func adminEnv(addr string) []string {
 	if addr == "" {
 		return nil
@@ -48,6 +56,11 @@ func StartApart(t TB, with ...WithAdmin) *Apart {
 	if len(with) > 0 {
 		w = with[0]
 	}
+	return startApart(t, w, OfDrone{})
+}
+
+func startApart(t TB, w WithAdmin, of OfDrone) *Apart {
+	t.Helper()
 	a := &Apart{DataDir: t.TempDir()}
 	apiPort, proxyPort := freePort(t), freePort(t)
 	a.API, a.Proxy = "http://127.0.0.1:"+apiPort, "127.0.0.1:"+proxyPort
@@ -57,8 +70,8 @@ func StartApart(t TB, with ...WithAdmin) *Apart {
 	a.AwaitHealth(t)
 	a.News = StartRelay(t, "127.0.0.1:"+apiPort)
 	a.ProxyPart = Start(t, t.TempDir(), adminEnv(w.Proxy), "proxy", "--insecure", "--controller-url", "http://"+a.News.Addr, "--cluster", cluster, "--http-port", proxyPort)
-	a.Drone = Start(t, t.TempDir(), adminEnv(w.Drone), "drone", "--insecure", "--controller-url", a.API, "--cluster", cluster,
-		"--data-dir", a.DataDir+"/drone", "--runtimes", "process")
+	args := []string{"drone", "--insecure", "--controller-url", a.API, "--cluster", cluster, "--data-dir", a.DataDir + "/drone", "--runtimes", cmp.Or(of.Runtimes, "process")}
+	a.Drone = Start(t, t.TempDir(), append(adminEnv(w.Drone), of.Env...), append(args, of.Flags...)...)
 	a.AwaitDrone(t)
 	return a
 }

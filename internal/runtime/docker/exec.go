@@ -72,7 +72,9 @@ func (x *execution) run(ctx context.Context, conn client.HijackedResponse) (int,
 	if x.c.Stdin != nil {
 		go func() { // until its reader ends: nothing else can end a Read
 			_, _ = io.Copy(conn.Conn, x.c.Stdin)
-			_ = conn.CloseWrite()
+			if !x.c.TTY { // a terminal's end of input would be the end of its output too
+				_ = conn.CloseWrite()
+			}
 		}()
 	}
 	if err := x.show(conn.Reader); err != nil && ctx.Err() == nil {

@@ -45,6 +45,9 @@ func execs(t *testing.T, e *dockertest.Engine) {
 	if _, out, _ := run(runtime.Command{Argv: []string{"/server", "tty", "33", "44", "exit", "0"}, TTY: true, Rows: 10, Cols: 20, Resize: sizes}); !strings.Contains(out, "33 44") {
 		t.Errorf("no terminal of that size: %q", out)
 	}
+	if _, out, _ := run(runtime.Command{Argv: []string{"/server", "say", "shown", "exit", "0"}, TTY: true, Stdin: strings.NewReader("")}); !strings.Contains(out, "shown") {
+		t.Errorf("the end of a terminal's input is the end of its output: %q", out)
+	}
 	if code, _, _ := run(runtime.Command{Argv: []string{"/nothing"}}); code == 0 {
 		t.Error("a command that isn't there succeeds")
 	}

@@ -52,7 +52,14 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 	argv = append(argv, "--root", stateDir(p.r.opts.Home), "exec", "--process", file, "--pid-file", e.pidFile)
 	if c.TTY && !h.runc {
 		// crun hands the terminal out; runc passes on what one of its own says.
-		if e.console, err = net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "console"), Net: "unix"}); err != nil {
+		// The directory's own path may be longer than a socket's can be.
+		at, err := os.Open(dir)
+		if err != nil {
+			return -1, fmt.Errorf("exec: %w", err)
+		}
+		defer at.Close()
+		console := fmt.Sprintf("/proc/%d/fd/%d/console", os.Getpid(), at.Fd())
+		if e.console, err = net.ListenUnix("unix", &net.UnixAddr{Name: console, Net: "unix"}); err != nil {
 			return -1, fmt.Errorf("exec: %w", err)
 		}
 		defer e.console.Close()

@@ -7,9 +7,14 @@
 //	says TEXT N     writes TEXT N times, a line each, then listens
 //	eat BYTES       holds that much memory, then listens
 //	spin            keeps one processor busy, and listens
+//	terminal        says how large its terminal is, or that it has none
+//	copy            writes what it reads
+//	sleep           does nothing
 //
 // Over HTTP: / says hello, /env gives the environment as JSON, /write?path=&bytes=
-// writes a file of that many bytes, /ws echoes over a WebSocket.
+// writes a file of that many bytes, /read?path= gives one, /ws echoes over a
+// WebSocket. Of its limits: /eat?bytes= holds that much memory, /spin?ms= tells the
+// milliseconds of processor time that it got, /fork?count= how many processes.
 package main
 
 import (
@@ -29,6 +34,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/term"
 )
 
 func main() {
@@ -60,6 +66,18 @@ func run(args []string) error {
 		signal.Ignore(syscall.SIGTERM)
 	case "silent":
 		fmt.Println("server: not listening")
+		return wait(nil)
+	case "terminal":
+		if cols, rows, err := term.GetSize(0); err == nil {
+			fmt.Printf("terminal of %d x %d\n", cols, rows)
+			return nil
+		}
+		fmt.Println("no terminal")
+		return nil
+	case "copy":
+		_, err := io.Copy(os.Stdout, os.Stdin)
+		return err
+	case "sleep":
 		return wait(nil)
 	case "says":
 		n, err := strconv.Atoi(word(2))
@@ -150,6 +168,15 @@ func routes() http.Handler {
 		_ = json.NewEncoder(w).Encode(env)
 	})
 	mux.HandleFunc("/write", write)
+	mux.HandleFunc("/read", func(w http.ResponseWriter, q *http.Request) {
+		b, err := os.ReadFile(q.FormValue("path"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		_, _ = w.Write(b)
+	})
+	limits(mux)
 	mux.HandleFunc("/ws", echo)
 	return mux
 }
