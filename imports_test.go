@@ -87,7 +87,7 @@ var others = map[string][]string{
 	"internal/dockertest":      {anything},
 	"internal/runtime/oci":     {"github.com/opencontainers/runtime-spec/", "github.com/moby/profiles/seccomp", "github.com/creack/pty", "github.com/vishvananda/", "golang.org/x/"},
 	"internal/runtime/docker":  {"github.com/moby/moby/", "github.com/containerd/errdefs", "github.com/distribution/reference", "golang.org/x/"},
-	"internal/runtime/egress":  {"github.com/vishvananda/"},
+	"internal/runtime/egress":  {"github.com/vishvananda/", "github.com/google/nftables", "golang.org/x/"},
 	"internal/admin":           {"github.com/prometheus/client_golang/"},
 	"internal/controller":      {"github.com/prometheus/client_golang/prometheus", "golang.org/x/"},
 	"internal/drone":           {"github.com/prometheus/client_golang/prometheus", "golang.org/x/"},

@@ -1,176 +1,201 @@
 package egress
 
 import (
-	"bufio"
-	"context"
-	"errors"
+	"bytes"
 	"fmt"
 	"net/netip"
-	"os"
-	"os/exec"
 	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"plane"
 )
 
-// prepareLocked makes what all cables share.
-func (w *Way) prepareLocked(ctx context.Context) error {
-	if w.ready {
-		return nil
-	}
-	if err := w.Check(); err != nil {
-		return err
-	}
-	if b, _ := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); strings.TrimSpace(string(b)) != "1" {
-		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
-			return fmt.Errorf("let this machine forward packets, for containers with egress: %w", err)
-		}
-		w.log.Info("this machine forwards packets from now on, for containers with egress", "setting", "net.ipv4.ip_forward")
-	}
-	if err := nft(ctx, w.base()); err != nil {
-		return fmt.Errorf("make the rules of egress: %w", err)
-	}
-	if err := w.openForward(ctx); err != nil {
-		return err
-	}
-	w.ready = true
-	return nil
+// rules are the table of one drone. Each change is one transaction of the
+// kernel's, so no packet meets half of one.
+type rules struct {
+	conn    *nftables.Conn
+	table   *nftables.Table
+	sources *nftables.Set // interface and address that it must send from
+	cables  *nftables.Set // interface → chain of what it may reach
 }
 
-// base are the rules that hold for every cable. Established connections pass,
-// then what no list opens is dropped, then each cable's own chain decides.
-func (w *Way) base() string {
-	var asked []string
-	for _, r := range w.o.Resolvers {
-		if r.Is4() && !r.IsLoopback() {
-			asked = append(asked, r.String())
-		}
-	}
-	dns := ""
-	if len(asked) > 0 {
-		list := strings.Join(asked, ", ")
-		dns = fmt.Sprintf("ip daddr { %s } meta l4proto { tcp, udp } th dport 53 accept\n", list)
-	}
-	return fmt.Sprintf(`
-table inet %[1]s {
-	map cables { type ifname : verdict; }
-	set sources { type ifname . ipv4_addr; }
-	chain out { }
-	chain forward { type filter hook forward priority -5; policy accept; }
-	chain input { type filter hook input priority -5; policy accept; }
-	chain outward { type nat hook postrouting priority 100; policy accept; }
-}
-flush chain inet %[1]s out
-flush chain inet %[1]s forward
-flush chain inet %[1]s input
-flush chain inet %[1]s outward
-table inet %[1]s {
-	chain out {
-		meta nfproto ipv6 drop
-		iifname . ip saddr != @sources drop
-		oifname "%[2]s*" drop
-		ct state established,related accept
-		%[3]s
-		ip daddr { %[4]s } drop
-		iifname vmap @cables
-		drop
-	}
-	chain forward {
-		iifname "%[2]s*" jump out
-		oifname "%[2]s*" ct state established,related accept
-		oifname "%[2]s*" drop
-	}
-	chain input {
-		iifname "%[2]s*" drop
-	}
-	chain outward {
-		ip saddr %[5]s oifname != "%[2]s*" masquerade
-	}
-}
-`, w.table(), w.prefix(), dns, strings.Join(refused, ", "), w.o.Range)
-}
+// The chains that all cables share.
+const (
+	chainEarly   = "early"   // prerouting: before published ports of the machine are translated
+	chainAsk     = "ask"     // the resolvers
+	chainClosed  = "closed"  // what nothing opens
+	chainForward = "forward" // what passes through the machine
+	chainInput   = "input"   // what is for the machine
+	chainOutput  = "output"  // what the machine sends
+	chainOutward = "outward" // gives packets an address that answers find
+	chainCable   = "cable_"  // + number_backend: what one may reach
+)
 
-// rulesOf are those of one cable.
-func (w *Way) rulesOf(p pair, e plane.Egress) string {
-	var b strings.Builder
-	chain := fmt.Sprintf("cable_%x", p.n)
-	fmt.Fprintf(&b, "add chain inet %s %s\nflush chain inet %s %s\n", w.table(), chain, w.table(), chain)
-	if e.Public {
-		fmt.Fprintf(&b, "add rule inet %s %s accept\n", w.table(), chain)
-	}
-	for _, r := range e.Rules {
-		if !r.Prefix.Addr().Is4() {
-			continue // IPv6 has no way out
-		}
-		port := ""
-		if r.Port != 0 {
-			port = fmt.Sprintf("meta l4proto { tcp, udp } th dport %d ", r.Port)
-		}
-		fmt.Fprintf(&b, "add rule inet %s %s ip daddr %s %saccept\n", w.table(), chain, r.Prefix, port)
-	}
-	fmt.Fprintf(&b, "add rule inet %s %s drop\n", w.table(), chain)
-	fmt.Fprintf(&b, "add element inet %s sources { %q . %s }\n", w.table(), p.name, p.inside)
-	fmt.Fprintf(&b, "add element inet %s cables { %q : jump %s }\n", w.table(), p.name, chain)
-	return b.String()
-}
-
-func (w *Way) forget(p pair) string {
-	chain := fmt.Sprintf("cable_%x", p.n)
-	return fmt.Sprintf("delete element inet %[1]s cables { %[2]q : jump %[3]s }\ndelete element inet %[1]s sources { %[2]q . %[4]s }\ndelete chain inet %[1]s %[3]s\n",
-		w.table(), p.name, chain, p.inside)
-}
-
-// nft carries out a script, whole or not at all.
-func nft(ctx context.Context, script string) error {
-	c := exec.CommandContext(ctx, "nft", "-f", "-")
-	c.Stdin = strings.NewReader(script)
-	if out, err := c.CombinedOutput(); err != nil {
-		first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-		return fmt.Errorf("nft: %w: %s", err, first)
-	}
-	return nil
-}
-
-// openForward lets our packets through where the machine drops what it isn't
-// told to forward, as it does under Docker: a packet must pass every chain.
-func (w *Way) openForward(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, "iptables", "-S", "FORWARD").Output()
-	if err != nil || !strings.Contains(string(out), "-P FORWARD DROP") {
-		return nil //nolint:nilerr // without iptables nothing is dropped by it
-	}
-	var errs []error
-	for _, way := range []string{"-i", "-o"} {
-		rule := []string{"FORWARD", way, w.prefix() + "+", "-j", "ACCEPT"}
-		if exec.CommandContext(ctx, "iptables", append([]string{"-C"}, rule...)...).Run() != nil {
-			errs = append(errs, exec.CommandContext(ctx, "iptables", append([]string{"-I"}, rule...)...).Run())
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("let containers' packets through this machine's firewall: %w", err)
-	}
-	return nil
-}
-
-func (w *Way) closeForward(ctx context.Context) {
-	for _, way := range []string{"-i", "-o"} {
-		_ = exec.CommandContext(ctx, "iptables", "-D", "FORWARD", way, w.prefix()+"+", "-j", "ACCEPT").Run()
-	}
-}
-
-// resolvers are those that a file names.
-func resolvers(path string) []netip.Addr {
-	f, err := os.Open(path)
+func openRules(table string) (*rules, error) {
+	conn, err := nftables.New()
 	if err != nil {
-		return []netip.Addr{}
+		return nil, err
 	}
-	defer f.Close()
-	all := []netip.Addr{}
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if f := strings.Fields(s.Text()); len(f) > 1 && f[0] == "nameserver" {
-			if a, err := netip.ParseAddr(f[1]); err == nil {
-				all = append(all, a)
+	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: table}
+	return &rules{
+		conn: conn, table: t,
+		sources: &nftables.Set{Table: t, Name: "sources", KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIPAddr), Concatenation: true},
+		cables:  &nftables.Set{Table: t, Name: "cables", IsMap: true, KeyType: nftables.TypeIFName, DataType: nftables.TypeVerdict},
+	}, nil
+}
+
+// there reports whether the table is.
+func (r *rules) there() (bool, error) {
+	all, err := r.conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	for _, t := range all {
+		if t.Name == r.table.Name {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+func (r *rules) chain(name string, of nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority, body ...rule) {
+	c := &nftables.Chain{Table: r.table, Name: name}
+	if hook != nil {
+		accepts := nftables.ChainPolicyAccept
+		c.Type, c.Hooknum, c.Priority, c.Policy = of, hook, &priority, &accepts
+	}
+	r.conn.AddChain(c)
+	r.conn.FlushChain(c)
+	for _, one := range body {
+		r.conn.AddRule(&nftables.Rule{Table: r.table, Chain: c, Exprs: one})
+	}
+}
+
+// base makes, or makes again, what holds for every cable.
+func (w *Way) base(r *rules) error {
+	var ask, shut []rule
+	for _, a := range w.asked() {
+		for _, protocol := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+			ask = append(ask, all(isIPv4(), within(destinationAt, netip.PrefixFrom(a, 32)), port(protocol, 53), accept()))
+		}
+	}
+	for _, p := range append(closed, w.o.Closed...) {
+		if p.Addr().Is4() {
+			shut = append(shut, all(within(destinationAt, p), drop()))
+		}
+	}
+	r.conn.AddTable(r.table)
+	for _, s := range []*nftables.Set{r.sources, r.cables} {
+		if err := r.conn.AddSet(s, nil); err != nil {
+			return err
+		}
+	}
+	spoofed := rule{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, load(sourceAt, 2),
+		&expr.Lookup{SourceRegister: 1, SetName: r.sources.Name, Invert: true},
+	}
+	own := rule{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		&expr.Lookup{SourceRegister: 1, SetName: r.cables.Name, IsDestRegSet: true},
+	}
+	const filter, early = nftables.ChainPriority(-5), nftables.ChainPriority(-150)
+	r.chain(chainAsk, "", nil, 0, ask...)
+	r.chain(chainClosed, "", nil, 0, shut...)
+	r.chain(chainEarly, nftables.ChainTypeFilter, nftables.ChainHookPrerouting, early,
+		all(w.from(), notIPv4(), drop()),
+		all(w.from(), spoofed, drop()),
+		all(w.from(), jump(chainAsk)),
+		all(w.from(), here(), drop()))
+	r.chain(chainForward, nftables.ChainTypeFilter, nftables.ChainHookForward, filter,
+		all(w.to(), w.from(), drop()),
+		all(w.from(), jump(chainAsk)),
+		all(w.from(), jump(chainClosed)),
+		all(w.from(), own),
+		all(w.from(), drop()),
+		all(w.to(), known(), accept()),
+		all(w.to(), drop()))
+	r.chain(chainInput, nftables.ChainTypeFilter, nftables.ChainHookInput, filter,
+		all(w.from(), jump(chainAsk)),
+		all(w.from(), drop()))
+	r.chain(chainOutput, nftables.ChainTypeFilter, nftables.ChainHookOutput, filter,
+		all(w.to(), known(), accept()),
+		all(w.to(), drop()))
+	r.chain(chainOutward, nftables.ChainTypeNAT, nftables.ChainHookPostrouting, 100,
+		all(isIPv4(), within(sourceAt, w.space), w.notTo(), rule{&expr.Masq{}}))
+	return r.conn.Flush()
+}
+
+// limit makes, or makes again, the rules of one cable.
+func (r *rules) limit(c cable, e plane.Egress) error {
+	var may []rule
+	if e.Public {
+		may = append(may, accept())
+	}
+	for _, x := range e.Rules {
+		switch {
+		case !x.Prefix.Addr().Is4(): // IPv6 has no way out
+		case x.Port == 0:
+			may = append(may, all(within(destinationAt, x.Prefix), accept()))
+		default:
+			for _, protocol := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
+				may = append(may, all(within(destinationAt, x.Prefix), port(protocol, x.Port), accept()))
 			}
 		}
 	}
-	return all
+	r.chain(c.chain(), "", nil, 0, append(may, drop())...)
+	if err := r.elements(c, (*nftables.Conn).SetAddElements); err != nil {
+		return err
+	}
+	return r.conn.Flush()
+}
+
+func (r *rules) elements(c cable, change func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error) error {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, c.name)
+	address := c.inside.As4()
+	if err := change(r.conn, r.sources, []nftables.SetElement{{Key: append(bytes.Clone(name), address[:]...)}}); err != nil {
+		return err
+	}
+	return change(r.conn, r.cables, []nftables.SetElement{{Key: name, VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: c.chain()}}})
+}
+
+// forget removes the rules of one cable, which may be there in part.
+func (r *rules) forget(c cable) error {
+	chain := &nftables.Chain{Table: r.table, Name: c.chain()}
+	r.conn.AddChain(chain)
+	for _, change := range []func(*nftables.Conn, *nftables.Set, []nftables.SetElement) error{
+		(*nftables.Conn).SetAddElements, (*nftables.Conn).SetDeleteElements, // what isn't there can't be deleted
+	} {
+		if err := r.elements(c, change); err != nil {
+			return err
+		}
+	}
+	r.conn.FlushChain(chain)
+	r.conn.DelChain(chain)
+	return r.conn.Flush()
+}
+
+// drop removes everything.
+func (r *rules) drop() error {
+	r.conn.AddTable(r.table) // what isn't there can't be deleted
+	r.conn.DelTable(r.table)
+	return r.conn.Flush()
+}
+
+// taken are the backends that the table has chains of, with their numbers.
+func (r *rules) taken() (map[plane.BackendID]int, error) {
+	all, err := r.conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return nil, fmt.Errorf("list the rules of egress: %w", err)
+	}
+	found := map[plane.BackendID]int{}
+	for _, c := range all {
+		rest, ours := strings.CutPrefix(c.Name, chainCable)
+		number, id, ok := strings.Cut(rest, "_")
+		var n int
+		if _, err := fmt.Sscanf(number, "%x", &n); c.Table.Name == r.table.Name && ours && ok && err == nil {
+			found[plane.BackendID(id)] = n
+		}
+	}
+	return found, nil
 }

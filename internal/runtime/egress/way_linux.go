@@ -5,77 +5,65 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
-	"os/exec"
+	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"plane"
 )
 
-// Way gives namespaces their way out. What it made stands in the kernel alone:
-// a Way that is made anew goes on with it. Safe for concurrent use.
+// Way gives namespaces their way out. What it made stands in the kernel: a Way
+// that is made anew goes on with it. Safe for concurrent use; of one Hash there
+// must be but one at a time.
 type Way struct {
 	o   Options
 	log *slog.Logger
 
-	mu    sync.Mutex // held while anything is changed; guards the fields below
-	ready bool
-	made  map[plane.BackendID]pair // whose cables may have gone with their namespaces
+	mu      sync.Mutex // held while anything is changed; guards the fields below
+	rules   *rules     // nil before the first use
+	space   netip.Prefix
+	cables  map[plane.BackendID]cable
+	mtu     int
+	next    int  // number to try first: an address isn't given again soon
+	leaving int  // cables without rules that are being removed
+	stands  bool // what all cables share was made by this Way
+	warned  bool // of something that can't be mended here
 }
 
 // New makes a Way; it changes nothing yet.
 func New(o Options) *Way {
-	if o.Range == (netip.Prefix{}) {
-		o.Range = DefaultRange
-	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Resolvers == nil {
-		o.Resolvers = resolvers("/etc/resolv.conf")
-	}
-	return &Way{o: o, log: o.Log, made: map[plane.BackendID]pair{}}
+	return &Way{o: o, log: o.Log}
 }
 
 // Check says what is missing here, and how to mend it.
 func (w *Way) Check() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.checkLocked()
+}
+
+func (w *Way) checkLocked() error {
 	if os.Geteuid() != 0 {
 		return errors.New("containers get a way out only from a drone that runs as root; run it as root, or give egress none")
 	}
-	if _, err := exec.LookPath("nft"); err != nil {
-		return errors.New("containers get no way out without nft; install the package nftables")
+	r, err := openRules(w.table())
+	if err == nil {
+		_, err = r.there()
 	}
-	return w.clash()
-}
-
-// clash reports a network that uses our range.
-func (w *Way) clash() error {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
-		return fmt.Errorf("look at the routes of this machine: %w", err)
+		return fmt.Errorf("containers get no way out, as this kernel refuses rules of nftables: %w; load its module nf_tables", err)
 	}
-	for _, r := range routes {
-		if r.Dst == nil {
-			continue
-		}
-		to, ok := netip.AddrFromSlice(r.Dst.IP.To4())
-		bits, _ := r.Dst.Mask.Size()
-		if !ok || bits == 0 || !netip.PrefixFrom(to, bits).Overlaps(w.o.Range) {
-			continue
-		}
-		if link, err := netlink.LinkByIndex(r.LinkIndex); err == nil && strings.HasPrefix(link.Attrs().Name, w.prefix()) {
-			continue
-		}
-		return fmt.Errorf("a network of this machine uses %s, which overlaps with %s, from which containers get their addresses", r.Dst, w.o.Range)
-	}
-	return nil
+	_, err = w.choose()
+	return err
 }
 
 // prefix begins the names of our interfaces.
@@ -83,225 +71,287 @@ func (w *Way) prefix() string { return "pl" + w.o.Hash[:6] }
 
 func (w *Way) table() string { return "plane_" + w.o.Hash }
 
+// asked are the resolvers that cables may reach.
+func (w *Way) asked() []netip.Addr {
+	if w.o.Resolvers != nil {
+		return reachable(w.o.Resolvers)
+	}
+	return machinesResolvers()
+}
+
+// Resolvers are what belongs in /etc/resolv.conf of a namespace with a way out.
+// There may be none: where the machine has but a resolver on its loopback.
+func (w *Way) Resolvers() []netip.Addr { return w.asked() }
+
+// openLocked takes over what is there.
+func (w *Way) openLocked() error {
+	if w.rules != nil {
+		return nil
+	}
+	r, err := openRules(w.table())
+	if err != nil {
+		return fmt.Errorf("talk to the kernel's rules: %w", err)
+	}
+	numbers, err := r.taken()
+	if err != nil {
+		return err
+	}
+	if w.space, err = w.choose(); err != nil {
+		return err
+	}
+	w.cables = map[plane.BackendID]cable{}
+	for id, n := range numbers {
+		w.cables[id] = w.cable(n, id)
+		w.next = max(w.next, n)
+	}
+	w.rules = r
+	return nil
+}
+
+// standLocked makes what all cables share, if it isn't there.
+func (w *Way) standLocked(ctx context.Context) error {
+	there, err := w.rules.there()
+	if err != nil {
+		return fmt.Errorf("look for the rules of egress: %w", err)
+	}
+	if there && w.stands {
+		return nil
+	}
+	if err := w.checkLocked(); err != nil {
+		return err
+	}
+	if err := forwardPackets(w.log); err != nil {
+		return err
+	}
+	if w.mtu, err = machinesMTU(); err != nil {
+		return err
+	}
+	if err := w.base(w.rules); err != nil {
+		return fmt.Errorf("make the rules of egress: %w", err)
+	}
+	for _, c := range w.cables {
+		if there && c.found {
+			continue // its rules are, and only they know what it may
+		}
+		if err := w.rules.limit(c, c.may); err != nil {
+			return fmt.Errorf("make the rules of egress again: %w", err)
+		}
+	}
+	w.stands = true
+	return w.openForward(ctx)
+}
+
 // Attach gives the network namespace of a process a way out, limited to what
-// both e and the operator allow. It may be called twice for a backend.
+// both e and the operator allow. It may be called twice for a backend; the
+// second time changes but what it may reach.
 func (w *Way) Attach(ctx context.Context, pid int, id plane.BackendID, e plane.Egress) error {
 	e = e.Within(w.o.Allowed)
 	if e.None() {
 		return nil
 	}
+	ns, err := another(pid)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.prepareLocked(ctx); err != nil {
+	if err := w.openLocked(); err != nil {
 		return err
 	}
-	taken, err := w.links()
-	if err != nil {
+	if err := w.standLocked(ctx); err != nil {
 		return err
 	}
-	if old, ok := taken[id]; ok {
-		w.removeLocked(ctx, old)
-		delete(taken, id)
-	}
-	n, err := w.free(taken)
-	if err != nil {
-		return err
-	}
-	p := w.pair(n)
-	w.made[id] = p
-	// The rules are there before the first packet can be.
-	if err := nft(ctx, w.rulesOf(p, e)); err != nil {
-		return fmt.Errorf("limit a container's way out: %w", err)
-	}
-	if err := w.cable(pid, id, p); err != nil {
-		w.removeLocked(ctx, p)
-		return fmt.Errorf("give a container a way out: %w", err)
-	}
-	return nil
-}
-
-// Detach removes what Attach made for a backend, if anything.
-func (w *Way) Detach(ctx context.Context, id plane.BackendID) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	taken, err := w.links()
-	if err != nil {
-		return err
-	}
-	for _, all := range []map[plane.BackendID]pair{taken, w.made} {
-		if p, ok := all[id]; ok {
-			w.removeLocked(ctx, p)
-			delete(all, id)
-			delete(w.made, id)
+	if old, ok := w.cables[id]; ok {
+		if old.connects(ns) {
+			old.may, old.found = e, false
+			w.cables[id] = old
+			return w.rules.limit(old, e)
+		}
+		if err := w.removeLocked(old); err != nil {
+			return err
 		}
 	}
-	if len(taken) == 0 && len(w.made) == 0 {
-		w.tidyLocked(ctx)
-	}
-	return nil
+	return w.connectLocked(ns, id, e)
 }
 
-// tidyLocked removes what all cables shared.
-func (w *Way) tidyLocked(ctx context.Context) {
-	if !w.ready {
-		return
+// another is the network namespace of a process, which must not be this one: a
+// process that has ended in the meantime may have left its pid to anybody.
+func another(pid int) (netns.NsHandle, error) {
+	ns, err := netns.GetFromPid(pid)
+	if err != nil {
+		return ns, fmt.Errorf("open a container's network: %w", err)
 	}
-	w.ready = false
-	if err := nft(ctx, "delete table inet "+w.table()); err != nil {
-		w.log.Debug("the rules of egress are left", "error", err)
+	own, err := netns.Get()
+	if err != nil {
+		_ = ns.Close()
+		return ns, fmt.Errorf("open this machine's network: %w", err)
 	}
-	w.closeForward(ctx)
+	defer own.Close()
+	if ns.Equal(own) {
+		_ = ns.Close()
+		return ns, fmt.Errorf("process %d shares this machine's network, so it needs and gets no way out", pid)
+	}
+	return ns, nil
+}
+
+func (w *Way) connectLocked(ns netns.NsHandle, id plane.BackendID, e plane.Egress) error {
+	for range 1 + w.size() {
+		n, ok := w.freeLocked()
+		if !ok {
+			break
+		}
+		c := w.cable(n, id)
+		c.may = e
+		w.cables[id] = c
+		// The rules are there before the first packet can be.
+		err := w.rules.limit(c, e)
+		if err == nil {
+			err = c.connect(ns, w.gateway(), w.mtu)
+		}
+		if err == nil {
+			return nil
+		}
+		if undone := w.removeLocked(c); undone != nil || !errors.Is(err, unix.EEXIST) {
+			return errors.Join(fmt.Errorf("give a container a way out: %w", err), undone)
+		}
+		// Another drone of this machine has that address.
+	}
+	return fmt.Errorf("no address in %s is left for another container", w.space)
+}
+
+// freeLocked is a number that no cable has, the longest unused first.
+func (w *Way) freeLocked() (int, bool) {
+	used := make(map[int]bool, len(w.cables))
+	for _, c := range w.cables {
+		used[c.n] = true
+	}
+	for range w.size() {
+		w.next = w.next%w.size() + 1
+		if !used[w.next] {
+			return w.next, true
+		}
+	}
+	return 0, false
+}
+
+// Detach removes what Attach made for a backend, if anything, and with the last
+// one what all shared.
+func (w *Way) Detach(ctx context.Context, id plane.BackendID) error {
+	if os.Geteuid() != 0 {
+		return nil // nothing was made
+	}
+	c, ok, err := w.shut(id)
+	if !ok || err != nil {
+		return err
+	}
+	err = unplug(c.name) // takes the kernel some 20 ms, in which others go on
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leaving--
+	if w.stands && len(w.cables) == 0 && w.leaving == 0 {
+		err = errors.Join(err, w.tidyLocked(ctx))
+	}
+	return err
+}
+
+// shut removes the rules of a cable; without them nothing passes it.
+func (w *Way) shut(id plane.BackendID) (cable, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.openLocked(); err != nil {
+		return cable{}, false, err
+	}
+	c, ok := w.cables[id]
+	if !ok {
+		return c, false, nil
+	}
+	if err := w.forgetLocked(c); err != nil {
+		return c, false, err
+	}
+	w.stands = true // so that it is tidied
+	w.leaving++
+	return c, true, nil
 }
 
 // Sweep removes what is left of backends that aren't live, with their rules;
 // those whose cables went with their namespaces included.
 func (w *Way) Sweep(ctx context.Context, live []plane.BackendID) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	taken, err := w.links()
-	if err != nil {
+	if err := w.openLocked(); err != nil {
 		return err
 	}
-	keep := map[plane.BackendID]bool{}
-	for _, id := range live {
-		keep[id] = true
-	}
-	for id, p := range taken {
-		if !keep[id] {
-			w.removeLocked(ctx, p)
-			delete(taken, id)
+	var errs []error
+	for id, c := range w.cables {
+		if !slices.Contains(live, id) {
+			errs = append(errs, w.removeLocked(c))
 		}
 	}
-	if len(taken) == 0 {
-		w.made, w.ready = map[plane.BackendID]pair{}, true
-		w.tidyLocked(ctx)
+	// A cable whose rules somebody has removed.
+	links, err := netlink.LinkList()
+	errs = append(errs, err)
+	for _, l := range links {
+		mine := func(c cable) bool { return c.name == l.Attrs().Name }
+		if strings.HasPrefix(l.Attrs().Name, w.prefix()) && !slices.ContainsFunc(w.listLocked(), mine) {
+			errs = append(errs, unplug(l.Attrs().Name))
+		}
+	}
+	if len(w.cables) == 0 && w.leaving == 0 {
+		errs = append(errs, w.tidyLocked(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (w *Way) listLocked() []cable {
+	var out []cable
+	for _, c := range w.cables {
+		out = append(out, c)
+	}
+	return out
+}
+
+// tidyLocked removes what all cables shared.
+func (w *Way) tidyLocked(ctx context.Context) error {
+	w.stands = false
+	w.closeForward(ctx)
+	there, err := w.rules.there()
+	if err == nil && there {
+		err = w.rules.drop()
+	}
+	if err != nil {
+		return fmt.Errorf("remove the rules of egress: %w", err)
 	}
 	return nil
 }
 
-// pair is the two ends of one cable.
-type pair struct {
-	n               int
-	name            string // of our end
-	outside, inside netip.Addr
-	outMAC, inMAC   net.HardwareAddr
+func (w *Way) removeLocked(c cable) error {
+	return errors.Join(w.forgetLocked(c), unplug(c.name))
 }
 
-func (w *Way) pair(n int) pair {
-	base := w.o.Range.Masked().Addr().As4()
-	at := uint32(base[0])<<24 | uint32(base[1])<<16 | uint32(base[2])<<8 | uint32(base[3])
-	at += uint32(2 * n)
-	v4 := func(a uint32) netip.Addr {
-		return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
+func (w *Way) forgetLocked(c cable) error {
+	there, err := w.rules.there()
+	if err == nil && there {
+		err = w.rules.forget(c)
 	}
-	return pair{
-		n: n, name: fmt.Sprintf("%s%x", w.prefix(), n), outside: v4(at), inside: v4(at + 1),
-		outMAC: net.HardwareAddr{0x02, 0x70, 0x6c, 0, byte(n >> 8), byte(n)}, inMAC: net.HardwareAddr{0x02, 0x70, 0x6c, 1, byte(n >> 8), byte(n)},
-	}
-}
-
-// links are our ends, by the backend that each is of.
-func (w *Way) links() (map[plane.BackendID]pair, error) {
-	all, err := netlink.LinkList()
 	if err != nil {
-		return nil, fmt.Errorf("list network interfaces: %w", err)
+		return fmt.Errorf("take a container's way out: %w", err)
 	}
-	taken := map[plane.BackendID]pair{}
-	for _, l := range all {
-		rest, ours := strings.CutPrefix(l.Attrs().Name, w.prefix())
-		var n int
-		if _, err := fmt.Sscanf(rest, "%x", &n); !ours || err != nil {
-			continue
-		}
-		id := plane.BackendID(l.Attrs().Alias)
-		if id == "" {
-			id = plane.BackendID("unfinished-" + rest)
-		}
-		taken[id] = w.pair(n)
-	}
-	return taken, nil
+	delete(w.cables, c.id)
+	return nil
 }
 
-func (w *Way) free(taken map[plane.BackendID]pair) (int, error) {
-	used := map[int]bool{}
-	for _, p := range taken {
-		used[p.n] = true
-	}
-	most := 1<<(32-w.o.Range.Bits())/2 - 1
-	for n := 1; n < min(most, 1<<16); n++ {
-		if !used[n] {
-			return n, nil
-		}
-	}
-	return 0, fmt.Errorf("no address in %s is left for another container", w.o.Range)
-}
-
-// cable connects the namespace. Both ends know each other's address ahead:
-// asking for it would lose the first packet of a new cable, and with it a second.
-func (w *Way) cable(pid int, id plane.BackendID, p pair) error {
-	ns, err := netns.GetFromPid(pid)
+// unplug removes an interface, which may go with its namespace in this moment.
+func unplug(name string) error {
+	link, err := netlink.LinkByName(name)
 	if err != nil {
-		return fmt.Errorf("open its network: %w", err)
+		return nil //nolint:nilerr // it isn't there
 	}
-	defer ns.Close()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.HardwareAddr = p.name, p.outMAC
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "out0", PeerHardwareAddr: p.inMAC, PeerNamespace: netlink.NsFd(ns)}
-	if err := netlink.LinkAdd(veth); err != nil {
-		return err
+	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove the interface %s: %w", name, err)
 	}
-	link, err := netlink.LinkByName(p.name)
-	if err != nil {
-		return err
-	}
-	here := &netlink.Handle{}
-	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+p.name+"/disable_ipv6", []byte("1"), 0)
-	if err := errors.Join(netlink.LinkSetAlias(link, string(id)), here.AddrAdd(link, address(p.outside)), here.NeighSet(neighbour(link, p.inside, p.inMAC)), netlink.LinkSetUp(link)); err != nil {
-		return err
-	}
-	there, err := netlink.NewHandleAt(ns)
-	if err != nil {
-		return err
-	}
-	defer there.Close()
-	inner, err := there.LinkByName("out0")
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(there.AddrAdd(inner, address(p.inside)), there.NeighSet(neighbour(inner, p.outside, p.outMAC)), there.LinkSetUp(inner)); err != nil {
-		return err
-	}
-	if err := there.RouteAdd(&netlink.Route{LinkIndex: inner.Attrs().Index, Gw: p.outside.AsSlice()}); err != nil {
-		return err
-	}
-	return errors.Join(up(here, p.name), up(there, "out0"))
-}
-
-// up waits until an interface carries packets: the first ones would be lost.
-func up(h *netlink.Handle, name string) error {
-	for end := time.Now().Add(time.Second); ; time.Sleep(200 * time.Microsecond) {
-		link, err := h.LinkByName(name)
-		if err != nil || link.Attrs().OperState == netlink.OperUp || time.Now().After(end) {
-			return err
-		}
-	}
-}
-
-func address(a netip.Addr) *netlink.Addr {
-	return &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(31, 32)}}
-}
-
-func neighbour(l netlink.Link, a netip.Addr, mac net.HardwareAddr) *netlink.Neigh {
-	return &netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: mac}
-}
-
-func (w *Way) removeLocked(ctx context.Context, p pair) {
-	if link, err := netlink.LinkByName(p.name); err == nil {
-		if err := netlink.LinkDel(link); err != nil {
-			w.log.Warn("a container's network interface can't be removed", "interface", p.name, "error", err)
-		}
-	}
-	if err := nft(ctx, w.forget(p)); err != nil {
-		w.log.Debug("rules of a container are left", "interface", p.name, "error", err)
-	}
+	return nil
 }

@@ -5,6 +5,7 @@ package egress
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"plane"
 )
@@ -28,3 +29,12 @@ func (*Way) Detach(context.Context, plane.BackendID) error { return nil }
 
 // Sweep does nothing.
 func (*Way) Sweep(context.Context, []plane.BackendID) error { return nil }
+
+// Resolvers are none.
+func (*Way) Resolvers() []netip.Addr { return nil }
+
+// Run waits for the end of ctx.
+func (*Way) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
