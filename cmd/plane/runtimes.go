@@ -128,6 +128,7 @@ func openContainers(ctx context.Context, h home.Home, s imageSetup, dial wardenD
 		log.Warn("containers get no way out here", "missing", err)
 		c.way = egress.New(egress.Options{Hash: h.Hash(), Log: log})
 	}
+	c.parts = append(c.parts, run.Part{Name: "ways out", Run: func(ctx context.Context) error { return c.keepWays(ctx, log) }})
 	for name, open := range map[string]func() error{
 		plane.RuntimeOCI:    func() error { return c.openOCI(ctx, h, s, dial, log) },
 		plane.RuntimeDocker: func() error { return c.openDocker(ctx, h, s, dial, log) },
@@ -149,6 +150,50 @@ func openContainers(ctx context.Context, h home.Home, s imageSetup, dial wardenD
 		return nil, fmt.Errorf("nothing here can run images. oci: %s docker: %s", c.missing[plane.RuntimeOCI], c.missing[plane.RuntimeDocker])
 	}
 	return c, nil
+}
+
+// sweepEvery is how often ways out of ended backends are looked for, until once
+// every runtime has told what it runs.
+const sweepEvery = 10 * time.Second
+
+// keepWays removes what a killed agent left of ways out, and then keeps their
+// rules where they are.
+func (c *containers) keepWays(ctx context.Context, log *slog.Logger) error {
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		t := time.NewTicker(sweepEvery)
+		defer t.Stop()
+		for {
+			err := c.sweepWays(ctx)
+			if err == nil {
+				return
+			}
+			log.Debug("ways out of ended backends are looked for later", "error", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+		}
+	}()
+	err := c.way.Run(ctx)
+	<-swept
+	return err
+}
+
+func (c *containers) sweepWays(ctx context.Context) error {
+	var live []plane.BackendID
+	for _, r := range c.runtimes {
+		found, err := r.Found(ctx)
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			live = append(live, f.Backend)
+		}
+	}
+	return c.way.Sweep(ctx, live)
 }
 
 func (c *containers) openOCI(ctx context.Context, h home.Home, s imageSetup, dial wardenDial, log *slog.Logger) error {

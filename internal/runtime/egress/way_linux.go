@@ -274,8 +274,9 @@ func (w *Way) shut(id plane.BackendID) (cable, bool, error) {
 	return c, true, nil
 }
 
-// Sweep removes what is left of backends that aren't live, with their rules;
-// those whose cables went with their namespaces included.
+// Sweep removes what former Ways of this drone left of backends that aren't
+// live, with their rules, also where a cable went with its namespace. What this
+// Way made is for Detach.
 func (w *Way) Sweep(ctx context.Context, live []plane.BackendID) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -287,7 +288,7 @@ func (w *Way) Sweep(ctx context.Context, live []plane.BackendID) error {
 	}
 	var errs []error
 	for id, c := range w.cables {
-		if !slices.Contains(live, id) {
+		if c.found && !slices.Contains(live, id) {
 			errs = append(errs, w.removeLocked(c))
 		}
 	}

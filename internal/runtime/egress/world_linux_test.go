@@ -118,7 +118,7 @@ func dial() {
 }
 
 // tries is how long one target is tried: within a machine packets take less.
-const tries = 500 * time.Millisecond
+const tries = 300 * time.Millisecond
 
 func says(target string) bool {
 	network := "tcp"
