@@ -63,9 +63,11 @@ func (c cable) connects(ns netns.NsHandle) bool {
 	return false
 }
 
+// errTaken: another drone of this machine has given that address.
+var errTaken = errors.New("the address is taken")
+
 // connect makes the cable. Both ends know each other's address ahead: asking
-// for it would lose the first packet of a new cable, and with it a second. An
-// address that another drone of this machine has given is EEXIST.
+// for it would lose the first packet of a new cable, and with it a second.
 func (c cable) connect(ns netns.NsHandle, gateway netip.Addr, mtu int) error {
 	here, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -96,8 +98,10 @@ func (c cable) connect(ns netns.NsHandle, gateway netip.Addr, mtu int) error {
 	if err := errors.Join(here.LinkSetAlias(outer, string(c.id)), here.LinkSetUp(outer), here.NeighSet(neighbour(outer, c.inside, insideMAC))); err != nil {
 		return err
 	}
-	if err := here.RouteAdd(&netlink.Route{LinkIndex: outer.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: host(c.inside)}); err != nil {
-		return err
+	if err := here.RouteAdd(&netlink.Route{LinkIndex: outer.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: host(c.inside)}); errors.Is(err, unix.EEXIST) {
+		return errTaken
+	} else if err != nil {
+		return fmt.Errorf("make its route: %w", err)
 	}
 	inner, err := there.LinkByName(insideName)
 	if err != nil {

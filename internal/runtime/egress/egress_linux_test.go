@@ -112,12 +112,24 @@ func TestNobodyReachesInOverACable(t *testing.T) {
 		must(t, w.Attach(context.Background(), c.pid, plane.BackendID(fmt.Sprint("id", i)), allowed(t, "public")))
 	}
 	sibling.reaches(t, "203.0.113.9:80") // so cables work
+	came := server.received(t)
 	for _, target := range []string{"10.213.0.2:80", "udp/10.213.0.2:53"} {
 		if says(target) {
 			t.Errorf("the machine reaches a container at %s, around the proxy", target)
 		}
 	}
+	if now := server.received(t); now != came {
+		t.Errorf("%d packets came in from the machine", now-came)
+	}
 	sibling.reachesNot(t, "10.213.0.2:80", "udp/10.213.0.2:53")
+}
+
+// received is how many packets came in over its cable.
+func (i *inside) received(t testing.TB) uint64 {
+	t.Helper()
+	out, err := i.ns(t).LinkByName("out0")
+	must(t, err)
+	return out.Attrs().Statistics.RxPackets
 }
 
 func TestASourceThatWasNotGivenIsDropped(t *testing.T) {

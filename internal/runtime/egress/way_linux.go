@@ -212,10 +212,9 @@ func (w *Way) connectLocked(ns netns.NsHandle, id plane.BackendID, e plane.Egres
 		if err == nil {
 			return nil
 		}
-		if undone := w.removeLocked(c); undone != nil || !errors.Is(err, unix.EEXIST) {
+		if undone := w.removeLocked(c); undone != nil || !errors.Is(err, errTaken) {
 			return errors.Join(fmt.Errorf("give a container a way out: %w", err), undone)
 		}
-		// Another drone of this machine has that address.
 	}
 	return fmt.Errorf("no address in %s is left for another container", w.space)
 }
