@@ -244,7 +244,7 @@ func (w *Way) Detach(ctx context.Context, id plane.BackendID) error {
 	if !ok || err != nil {
 		return err
 	}
-	err = unplug(c.name) // takes the kernel some 20 ms, in which others go on
+	err = unplug(c.name) // takes the kernel tens of milliseconds, in which others go on
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.leaving--
