@@ -44,7 +44,7 @@ type devFlags struct {
 	maxBackends                  int
 	keepEnded                    time.Duration
 	quiet, json                  bool
-	image, runtime               string
+	image, runtime, egressRange  string
 
 	flags *pflag.FlagSet // for --admin
 }
@@ -80,6 +80,7 @@ them over.`,
 	fl.IntVar(&f.maxBackends, "max-backends", defaultMaxBackends, "how many backends may run at once; 0 = any number")
 	fl.StringVar(&f.image, "image", "", "run this image, one container per key; a command after -- takes the place of its own")
 	fl.StringVar(&f.runtime, "runtime", "", "what runs it: process, docker or oci (default: oci for images where it can be used, else docker)")
+	bindEgressRange(fl, &f.egressRange)
 	fl.BoolVar(&f.quiet, "quiet", false, "print what happens to backends, but not what they print")
 	fl.StringVar(&f.dataDir, "data-dir", os.Getenv("PLANE_DATA_DIR"), "where this project's keys are kept (default: one directory per working directory, below the user's state directory)")
 	fl.StringVar(&f.api, "api", "", "address of the API (default "+devAPI+", or the next free port)")

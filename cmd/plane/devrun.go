@@ -42,6 +42,10 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	if err != nil {
 		return err
 	}
+	space, err := parseEgressRange(f.egressRange)
+	if err != nil {
+		return err
+	}
 	dir := cmp.Or(f.dataDir, devDataDir(wd))
 	h, lock, err := lockDrone(dir)
 	if err != nil {
@@ -112,7 +116,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	agent, err := openDrone(ctx, h, droneSetup{
 		cluster: cluster, urls: []string{apiURL}, commands: true, baseEnv: os.Environ(), baseDir: wd, singleHost: true, observer: show, admin: adm,
 		images: imageSetup{
-			wanted: apps.needImages(), runtimes: devRuntimes(f.runtime), dev: true, egress: plane.Egress{Public: true}, prepared: devPrepared,
+			wanted: apps.needImages(), runtimes: devRuntimes(f.runtime), dev: true, egress: plane.Egress{Public: true}, egressRange: space, prepared: devPrepared,
 		},
 	}, log.With("part", "drone"))
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -31,6 +32,7 @@ type imageSetup struct {
 	wanted        bool     // false = neither is looked for
 	dev           bool
 	egress        plane.Egress
+	egressRange   netip.Prefix
 	dockerRuntime string
 	dockerNets    []string
 	dockerLog     docker.LogConfig
@@ -45,6 +47,7 @@ type imageSetup struct {
 type imageFlags struct {
 	runtimes, networks                          []string
 	egress, dockerRuntime, logConfig, mountBase string
+	egressRange                                 string
 	autoPrune                                   bool
 	pruneAge                                    int64
 	quota                                       int64
@@ -54,6 +57,7 @@ type imageFlags struct {
 func (f *imageFlags) bind(fl *pflag.FlagSet) {
 	fl.StringSliceVar(&f.runtimes, "runtimes", nil, "what runs backends here: process, docker, oci (default: docker and oci where they can be used)")
 	fl.StringVar(&f.egress, "egress", "none", "the most that containers may reach: none, public, or addresses such as 198.51.100.7:443 with commas between")
+	bindEgressRange(fl, &f.egressRange)
 	fl.StringVar(&f.dockerRuntime, "docker-runtime", "", "runtime that the Docker engine uses, e.g. runsc (default: its own)")
 	fl.StringSliceVar(&f.networks, "docker-networks", nil, "networks of the Docker engine that an executable may name")
 	fl.StringVar(&f.logConfig, "log-config", "", `how the Docker engine keeps output, as JSON: {"Type":"…","Config":{…}}`)
@@ -62,6 +66,24 @@ func (f *imageFlags) bind(fl *pflag.FlagSet) {
 	fl.Int64Var(&f.pruneAge, "auto-prune-containers-older-than-seconds", 0, "age in seconds from which stopped containers of this drone, and unused images, are removed")
 	fl.Int64Var(&f.quota, "image-quota", 0, "bytes that the oci runtime's images may take; unused ones are removed (default: no limit)")
 	fl.IntVar(&f.prepared, "prepared", 0, "how many sandboxes the oci runtime keeps ready, at 2 MB each; 0 = none")
+}
+
+func bindEgressRange(fl *pflag.FlagSet, to *string) {
+	fl.StringVar(to, "egress-range", "", "range of IPv4 that containers with egress get addresses from, which no network of this machine uses (default: "+egress.Ranges[0].String()+", or another that is free)")
+}
+
+// parseEgressRange reads that flag; "" is the zero value.
+func parseEgressRange(s string) (p netip.Prefix, err error) {
+	if s == "" {
+		return p, nil
+	}
+	if p, err = netip.ParsePrefix(s); err == nil {
+		err = egress.CheckRange(p)
+	}
+	if err != nil {
+		return p, misusef("--egress-range %q: use a range of IPv4 with 16 addresses or more, such as %s", s, egress.Ranges[0])
+	}
+	return p, nil
 }
 
 func (f *imageFlags) setup() (imageSetup, error) {
@@ -78,6 +100,9 @@ func (f *imageFlags) setup() (imageSetup, error) {
 	var err error
 	if s.egress, err = plane.ParseEgress(f.egress); err != nil {
 		return s, misusef("--egress %v", err)
+	}
+	if s.egressRange, err = parseEgressRange(f.egressRange); err != nil {
+		return s, err
 	}
 	if f.logConfig != "" {
 		if err := json.Unmarshal([]byte(f.logConfig), &s.dockerLog); err != nil {
@@ -122,7 +147,7 @@ func openContainers(ctx context.Context, h home.Home, s imageSetup, dial wardenD
 	if !s.wanted {
 		return c, nil
 	}
-	c.way = egress.New(egress.Options{Hash: h.Hash(), Allowed: s.egress, Log: log})
+	c.way = egress.New(egress.Options{Hash: h.Hash(), Allowed: s.egress, Range: s.egressRange, Log: log})
 	if err := c.way.Check(); err != nil && s.dev {
 		// Better a container without a network than none.
 		log.Warn("containers get no way out here", "missing", err)

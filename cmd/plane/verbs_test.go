@@ -225,6 +225,9 @@ func TestAWrongValueIsAnsweredWithTheAllowedOnes(t *testing.T) {
 	fails(t, 2, `plane: --since "1x" must be a whole number`, "events", "--since", "1x")
 	fails(t, 2, `plane: --since 99999999999999999999 is out of range`, "events", "--since", "99999999999999999999")
 	fails(t, 2, `plane: --interval "1" must be a time such as 30s, 5m or 1h30m`, "top", "--interval", "1")
+	for _, s := range []string{"10.213.0.0", "10.213.0.0/29", "2001:db8::/64", "x"} {
+		fails(t, 2, `plane: --egress-range "`+s+`": use a range of IPv4 with 16 addresses or more`, "dev", "--egress-range", s, "--", "true")
+	}
 	fails(t, 2, `plane: --json "maybe" must be true or false`, "ls", "--json=maybe")
 }
 

@@ -5,6 +5,7 @@
 package egress
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 
@@ -30,6 +31,14 @@ type Options struct {
 
 // Ranges are parts of private networks that few use.
 var Ranges = prefixes("10.213.0.0/16", "172.29.208.0/20", "192.168.213.0/24", "10.77.0.0/16")
+
+// CheckRange refuses what can't be a Range.
+func CheckRange(p netip.Prefix) error {
+	if !p.Addr().Is4() || p.Bits() > 28 {
+		return fmt.Errorf("the range of containers' addresses is %s; use one of IPv4 with 16 addresses or more", p)
+	}
+	return nil
+}
 
 // closed are the addresses that no list and no "public" opens: IANA's special
 // ones but for documentation, and what Azure's machines have for metadata.

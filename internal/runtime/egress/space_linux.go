@@ -18,10 +18,10 @@ var anyDrone = regexp.MustCompile(`^pl[0-9a-f]{7,}$`)
 func (w *Way) choose() (netip.Prefix, error) {
 	candidates := Ranges
 	if w.o.Range.IsValid() {
-		candidates = []netip.Prefix{w.o.Range.Masked()}
-		if !w.o.Range.Addr().Is4() || w.o.Range.Bits() > 28 {
-			return netip.Prefix{}, fmt.Errorf("the range of containers' addresses is %s; use one of IPv4 with 16 addresses or more", w.o.Range)
+		if err := CheckRange(w.o.Range); err != nil {
+			return netip.Prefix{}, err
 		}
+		candidates = []netip.Prefix{w.o.Range.Masked()}
 	}
 	routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	if err != nil {

@@ -6,6 +6,7 @@ package oci
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 
 	"plane"
 	"plane/internal/drone/home"
@@ -38,6 +39,8 @@ type Way interface {
 	Attach(ctx context.Context, pid int, id plane.BackendID, e plane.Egress) error
 	// Detach removes what Attach made, if it did.
 	Detach(ctx context.Context, id plane.BackendID) error
+	// Resolvers are what a sandbox with a way out asks for names. There may be none.
+	Resolvers() []netip.Addr
 }
 
 // DefaultTmpfsSize is the size of /tmp.

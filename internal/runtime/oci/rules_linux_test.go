@@ -71,15 +71,6 @@ func TestUsersAreResolvedAsByEngines(t *testing.T) {
 	}
 }
 
-func TestServersOfTheMachineItselfAreLeftOut(t *testing.T) {
-	if got := servers("nameserver 127.0.0.53\noptions edns0\n"); got != "" {
-		t.Errorf("%q", got)
-	}
-	if got := servers("# x\nnameserver 192.0.2.1\nnameserver ::1\nsearch a b\n"); got != "nameserver 192.0.2.1\nsearch a b\n" {
-		t.Errorf("%q", got)
-	}
-}
-
 func TestAnEntryPointIsReplacedWhole(t *testing.T) {
 	p := &picture{name: "x", config: config{Entrypoint: []string{"a", "b"}, Cmd: []string{"c"}, WorkingDir: "rel"}}
 	for _, c := range []struct {

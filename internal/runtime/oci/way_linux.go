@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"os"
 	"strings"
 
 	"plane"
@@ -36,45 +34,14 @@ func (r *Runtime) closeWay(ctx context.Context, id plane.BackendID) {
 	}
 }
 
-// resolver is a sandbox's /etc/resolv.conf: this machine's servers, unless they
-// are its own.
+// resolver is a sandbox's /etc/resolv.conf.
 func (r *Runtime) resolver(e plane.Egress) string {
 	if e.None() || r.opts.Way == nil {
 		return ""
 	}
-	// Where the usual file names a server of this machine, systemd has the real ones.
-	for _, file := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
-		b, _ := os.ReadFile(file)
-		if text := servers(string(b)); text != "" {
-			return text
-		}
-	}
-	return ""
-}
-
-// servers keeps what a sandbox can use of a resolv.conf.
-func servers(text string) string {
 	var out strings.Builder
-	found := false
-	for line := range strings.Lines(text) {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		switch f[0] {
-		case "nameserver":
-			if a, err := netip.ParseAddr(f[1]); err != nil || a.IsLoopback() || a.Is6() {
-				continue // a way out has no IPv6
-			}
-			found = true
-		case "search", "options":
-		default:
-			continue
-		}
-		out.WriteString(strings.Join(f, " ") + "\n")
-	}
-	if !found {
-		return ""
+	for _, a := range r.opts.Way.Resolvers() {
+		out.WriteString("nameserver " + a.String() + "\n")
 	}
 	return out.String()
 }
