@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"internal/drone":               {".", "internal/wire", "internal/runtime", "internal/drone/home", "internal/drone/leaseclock", "internal/drone/table", "internal/drone/journal", "internal/drone/volume", "internal/drone/warden", "internal/drone/reaper", "internal/drone/gate"},
 	"internal/drone/dronetest":     {".", "internal/drone/home", "internal/drone/reaper", "internal/drone/warden"},
 	"internal/drone/home":          {"."},
+	"internal/drone/offer":         {".", "internal/drone/home", "internal/image", "internal/run", "internal/runtime", "internal/runtime/line", "internal/runtime/docker", "internal/runtime/oci", "internal/runtime/egress"},
 	"internal/drone/leaseclock":    {"."},
 	"internal/drone/means":         {"."},
 	"internal/drone/volume":        {".", "internal/drone/home"},

@@ -70,14 +70,14 @@ func chooseApps(wd string, f devFlags, command []string) (*devApps, error) {
 	return a, nil
 }
 
-// needImages reports whether an app is an image.
-func (a *devApps) needImages() bool {
+// noImages says why nothing need be there that runs images, "" if an app is one.
+func (a *devApps) noImages() string {
 	for _, t := range a.current().Apps {
 		if t.Image != "" {
-			return true
+			return ""
 		}
 	}
-	return false
+	return "This `plane dev` was started without an image; start it with --image IMAGE, or with an app in plane.yaml that has one."
 }
 
 // devPrepared is how many sandboxes are kept ready: on one person's machine the

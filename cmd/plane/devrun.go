@@ -19,7 +19,7 @@ import (
 	"plane/internal/api"
 	"plane/internal/controller"
 	"plane/internal/drone"
-	"plane/internal/drone/gate"
+	"plane/internal/drone/offer"
 	"plane/internal/proxy"
 	"plane/internal/run"
 )
@@ -115,8 +115,8 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	show.ended = crashes.look
 	agent, err := openDrone(ctx, h, droneSetup{
 		cluster: cluster, urls: []string{apiURL}, commands: true, baseEnv: os.Environ(), baseDir: wd, singleHost: true, observer: show, admin: adm,
-		images: imageSetup{
-			wanted: apps.needImages(), runtimes: devRuntimes(f.runtime), dev: true, egress: plane.Egress{Public: true}, egressRange: space, prepared: devPrepared,
+		images: offer.Options{
+			Unwanted: apps.noImages(), Runtimes: devRuntimes(f.runtime), Dev: true, Egress: plane.Egress{Public: true}, EgressRange: space, Prepared: devPrepared,
 		},
 	}, log.With("part", "drone"))
 	if err != nil {
@@ -124,7 +124,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	}
 	defer agent.close()
 	p, err := proxy.New(proxy.Config{
-		Dial:    gate.DialAddress,
+		Dial:    agent.gate.DialAddress,
 		Metrics: proxy.NewMetrics(adm.Registry()),
 		Name:    devProxyName, Cluster: cluster, Hosts: []string{proxyHost, proxyListener.Addr().String()},
 		ControllerURLs: []string{apiURL}, Version: version, Hash: buildHash(), Log: log.With("part", "proxy"),

@@ -79,7 +79,7 @@ func runDrone(cmd *cobra.Command, f droneFlags) error {
 	defer adm.close()
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	images, err := f.images.setup()
+	images, err := f.images.options()
 	if err != nil {
 		return err
 	}

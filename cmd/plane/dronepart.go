@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,10 +20,12 @@ import (
 	"plane/internal/drone/gate"
 	"plane/internal/drone/home"
 	"plane/internal/drone/leaseclock"
+	"plane/internal/drone/offer"
 	"plane/internal/drone/reaper"
 	deadlines "plane/internal/drone/table"
 	"plane/internal/drone/warden"
 	"plane/internal/run"
+	"plane/internal/runtime"
 	"plane/internal/runtime/process"
 )
 
@@ -40,21 +43,21 @@ type droneSetup struct {
 	singleHost bool
 	observer   drone.Observer
 	admin      adminPart
-	images     imageSetup
+	images     offer.Options
 }
 
 // dronePart is an agent with its reaper and warden beside it.
 type dronePart struct {
 	*drone.Agent
 	processes  *process.Runtime
-	containers *containers
+	containers *offer.Offer
 	gate       *gate.Gate
 	table      *deadlines.Table
 }
 
 // parts that run until the drone is told to leave.
 func (d *dronePart) parts() []run.Part {
-	return append([]run.Part{{Name: "agent", Run: d.Agent.Run}, {Name: "gate", Run: d.gate.Run}}, d.containers.parts...)
+	return append([]run.Part{{Name: "agent", Run: d.Agent.Run}, {Name: "gate", Run: d.gate.Run}}, d.containers.Parts...)
 }
 
 // watchersWait is how long reaper and warden may take to answer.
@@ -109,38 +112,48 @@ func openDrone(ctx context.Context, h home.Home, s droneSetup, log *slog.Logger)
 		processes.Close()
 		return nil, err
 	}
-	images, err := openContainers(ctx, h, s.images, dial, log)
-	if err != nil {
-		processes.Close()
+	d := &dronePart{processes: processes, table: t, gate: &gate.Gate{Socket: h.GateSocket(), Deadlines: t, Log: log}}
+	s.images.Home, s.images.Dial, s.images.Log = h, dial, log
+	if d.containers, err = offer.Open(ctx, s.images); err != nil {
+		d.close()
 		return nil, err
 	}
-	if len(s.images.runtimes) == 0 && s.commands || slices.Contains(s.images.runtimes, plane.RuntimeProcess) {
-		images.runtimes[plane.RuntimeProcess] = processes
-	}
-	agent, err := drone.New(drone.Config{
+	runtimes, missing := d.runtimes(s)
+	d.Agent, err = drone.New(drone.Config{
 		Name: name, Cluster: s.cluster, Pool: s.pool, ControllerURLs: s.urls, Header: s.header,
 		Home: h, Table: t, Clock: t.Clock(), BootID: boot, WardenInstance: processes.Instance,
-		Runtimes: images.runtimes,
+		Runtimes: runtimes, Missing: missing, Dial: d.gate.DialAddress,
 		Commands: s.commands, BaseEnv: s.baseEnv, BaseDir: s.baseDir, SingleHost: s.singleHost, Ports: s.ports,
 		Version: version, Hash: buildHash(), Log: log, Observer: s.observer,
 		Metrics: drone.NewMetrics(s.admin.Registry()),
 	})
 	if err != nil {
-		images.close()
-		processes.Close()
+		d.close()
 		return nil, err
 	}
-	s.admin.Live("agent", checkWait, agent.Alive)
-	s.admin.Ready("agent", checkWait, agentReady(agent))
-	return &dronePart{
-		Agent: agent, processes: processes, containers: images, table: t,
-		gate: &gate.Gate{Socket: h.GateSocket(), Deadlines: t, Log: log},
-	}, nil
+	s.admin.Live("agent", checkWait, d.Alive)
+	s.admin.Ready("agent", checkWait, agentReady(d.Agent))
+	return d, nil
+}
+
+// runtimes are those of images, and that of commands where they may run; missing
+// says why one isn't there.
+func (d *dronePart) runtimes(s droneSetup) (all map[string]runtime.Runtime, missing map[string]string) {
+	all, missing = maps.Clone(d.containers.Runtimes), maps.Clone(d.containers.Missing)
+	switch named := s.images.Runtimes; {
+	case slices.Contains(named, plane.RuntimeProcess), len(named) == 0 && s.commands:
+		all[plane.RuntimeProcess] = d.processes
+	case len(named) == 0:
+		missing[plane.RuntimeProcess] = "This drone runs commands only if it is told to; give it --runtimes process, with others after a comma."
+	default:
+		missing[plane.RuntimeProcess] = offer.NotNamed(plane.RuntimeProcess)
+	}
+	return all, missing
 }
 
 // close lets go of warden and table; backends run on.
 func (d *dronePart) close() {
-	d.containers.close()
+	d.containers.Close()
 	d.processes.Close()
 	_ = d.table.Close()
 }

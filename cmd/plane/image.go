@@ -15,6 +15,7 @@ import (
 
 	"plane"
 	"plane/internal/drone/home"
+	"plane/internal/drone/offer"
 	"plane/internal/image"
 	"plane/internal/runtime/docker"
 )
@@ -78,14 +79,8 @@ func (s *imageStore) open() (*image.Store, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	opts := image.Options{Log: slog.New(slog.DiscardHandler), Shift: image.UserNamespace}
-	done := func() {}
-	if source, err := docker.OpenSource(""); err == nil {
-		opts.Engine, done = localEngine{source}, func() { _ = source.Close() }
-	}
-	store, err := image.Open(h.Images(), opts)
+	store, done, err := offer.Images(h, 0, slog.New(slog.DiscardHandler))
 	if err != nil {
-		done()
 		return nil, nil, aboutFile(err)
 	}
 	return store, done, nil

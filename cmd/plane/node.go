@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,17 +85,25 @@ func newNodeListCommand() *cobra.Command {
 			if r.json {
 				return printJSON(cmd.OutOrStdout(), state)
 			}
-			return table(cmd.OutOrStdout(), nodeRows(state))
+			if err := table(cmd.OutOrStdout(), nodeRows(state)); err != nil {
+				return err
+			}
+			return printMissing(cmd.OutOrStdout(), state)
 		},
 	}
 	r.bind(cmd)
 	return cmd
 }
 
-// nodeRows is the table of nodes; what machines have and use where any drone says so.
+// nodeRows is the table of nodes. What drones run, and what their machines have
+// and use, is there where any drone says so.
 func nodeRows(state client.ClusterState) [][]string {
 	measured := slices.ContainsFunc(state.Drones, func(d client.Drone) bool { return d.Host != nil })
+	told := slices.ContainsFunc(state.Drones, func(d client.Drone) bool { return len(d.Runtimes)+len(d.Missing) > 0 })
 	rows := [][]string{{"NODE", "KIND", "STATE", "BACKENDS", "HEARTBEAT", "VERSION"}}
+	if told {
+		rows[0] = append(rows[0], "RUNS")
+	}
 	if measured {
 		rows[0] = append(rows[0], "CPU", "MEMORY", "DISK")
 	}
@@ -100,6 +111,9 @@ func nodeRows(state client.ClusterState) [][]string {
 		row := []string{
 			string(d.Node.NodeName()), "drone", droneState(d), strconv.Itoa(d.BackendCount),
 			age(time.Duration(d.LastHeartbeatAge)*time.Second) + " ago", d.Node.PlaneVersion,
+		}
+		if told {
+			row = append(row, runtimesText(d))
 		}
 		if measured {
 			row = append(row, hostCells(d.Host)...)
@@ -110,6 +124,63 @@ func nodeRows(state client.ClusterState) [][]string {
 		rows = append(rows, []string{string(p.NodeName()), "proxy", "connected", "-", "-", p.PlaneVersion})
 	}
 	return rows
+}
+
+// missesShown is how many reasons stand below the table; --json has all.
+const missesShown = 4
+
+// printMissing says what the drones miss, each thing once.
+func printMissing(w io.Writer, state client.ClusterState) error {
+	var order []string
+	of := map[string][]string{}
+	for _, d := range state.Drones {
+		for _, line := range missingLines(d) {
+			if of[line] == nil {
+				order = append(order, line)
+			}
+			of[line] = append(of[line], string(d.Node.NodeName()))
+		}
+	}
+	for i, line := range order {
+		if i == 0 {
+			_, _ = fmt.Fprintln(w)
+		}
+		if i == missesShown {
+			_, err := fmt.Fprintf(w, "… and %d more reasons; --json has them.\n", len(order)-i)
+			return err
+		}
+		where := of[line][0]
+		if n := len(of[line]); n > 1 {
+			where = plural(n, "drone")
+		}
+		if _, err := fmt.Fprintf(w, "%s can't offer %s\n", where, cell(line)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missingLines are what a drone misses; runtimes that miss the same are together.
+func missingLines(d client.Drone) []string {
+	why := map[string][]string{}
+	for _, name := range slices.Sorted(maps.Keys(d.Missing)) {
+		why[d.Missing[name]] = append(why[d.Missing[name]], name)
+	}
+	var lines []string
+	for text, names := range why {
+		lines = append(lines, join(names)+": "+text)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// runtimesText is what a drone runs backends with, and what it can't.
+func runtimesText(d client.Drone) string {
+	text := cmp.Or(strings.Join(d.Runtimes, ", "), "nothing")
+	if len(d.Missing) > 0 {
+		text += " (not " + strings.Join(slices.Sorted(maps.Keys(d.Missing)), ", ") + ")"
+	}
+	return text
 }
 
 func droneState(d client.Drone) string {

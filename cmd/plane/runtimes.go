@@ -1,47 +1,17 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"log/slog"
 	"net/netip"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"plane"
-	"plane/internal/drone/home"
-	"plane/internal/drone/warden"
-	"plane/internal/image"
-	"plane/internal/run"
-	"plane/internal/runtime"
-	"plane/internal/runtime/docker"
+	"plane/internal/drone/offer"
 	"plane/internal/runtime/egress"
-	"plane/internal/runtime/oci"
 )
-
-// imageSetup says how a drone runs images.
-type imageSetup struct {
-	runtimes      []string // that must be usable; nil = docker and oci where they are
-	wanted        bool     // false = neither is looked for
-	dev           bool
-	egress        plane.Egress
-	egressRange   netip.Prefix
-	dockerRuntime string
-	dockerNets    []string
-	dockerLog     docker.LogConfig
-	mountBase     string
-	autoPrune     bool
-	pruneAge      time.Duration
-	quota         int64
-	prepared      int
-}
 
 // imageFlags are those of `plane drone` about images.
 type imageFlags struct {
@@ -86,11 +56,11 @@ func parseEgressRange(s string) (p netip.Prefix, err error) {
 	return p, nil
 }
 
-func (f *imageFlags) setup() (imageSetup, error) {
-	s := imageSetup{
-		runtimes: f.runtimes, wanted: len(f.runtimes) == 0 || slices.ContainsFunc(f.runtimes, func(r string) bool { return r != plane.RuntimeProcess }),
-		dockerRuntime: f.dockerRuntime, dockerNets: f.networks, mountBase: f.mountBase, autoPrune: f.autoPrune,
-		pruneAge: time.Duration(f.pruneAge) * time.Second, quota: f.quota, prepared: f.prepared,
+// options are what they say, and what is wrong with them.
+func (f *imageFlags) options() (offer.Options, error) {
+	s := offer.Options{
+		Runtimes: f.runtimes, DockerRuntime: f.dockerRuntime, DockerNets: f.networks, MountBase: f.mountBase, AutoPrune: f.autoPrune,
+		PruneAge: time.Duration(f.pruneAge) * time.Second, Quota: f.quota, Prepared: f.prepared,
 	}
 	for _, r := range f.runtimes {
 		if r != plane.RuntimeProcess && r != plane.RuntimeDocker && r != plane.RuntimeOCI {
@@ -98,14 +68,14 @@ func (f *imageFlags) setup() (imageSetup, error) {
 		}
 	}
 	var err error
-	if s.egress, err = plane.ParseEgress(f.egress); err != nil {
+	if s.Egress, err = plane.ParseEgress(f.egress); err != nil {
 		return s, misusef("--egress %v", err)
 	}
-	if s.egressRange, err = parseEgressRange(f.egressRange); err != nil {
+	if s.EgressRange, err = parseEgressRange(f.egressRange); err != nil {
 		return s, err
 	}
 	if f.logConfig != "" {
-		if err := json.Unmarshal([]byte(f.logConfig), &s.dockerLog); err != nil {
+		if err := json.Unmarshal([]byte(f.logConfig), &s.DockerLog); err != nil {
 			return s, misusef(`--log-config: %v; give JSON like {"Type":"json-file","Config":{"max-size":"10m"}}`, err)
 		}
 	}
@@ -124,178 +94,3 @@ func (f *imageFlags) setup() (imageSetup, error) {
 	}
 	return s, nil
 }
-
-// containers are the runtimes of images that a drone offers.
-type containers struct {
-	runtimes map[string]runtime.Runtime
-	parts    []run.Part
-	closers  []func()
-	missing  map[string]string // runtime → why it isn't offered
-	way      *egress.Way
-}
-
-func (c *containers) close() {
-	for _, f := range c.closers {
-		f()
-	}
-}
-
-// openContainers makes those that can be used here. One that was asked for by
-// name and can't is an error that says what is missing.
-func openContainers(ctx context.Context, h home.Home, s imageSetup, dial wardenDial, log *slog.Logger) (*containers, error) {
-	c := &containers{runtimes: map[string]runtime.Runtime{}, missing: map[string]string{}}
-	if !s.wanted {
-		return c, nil
-	}
-	c.way = egress.New(egress.Options{Hash: h.Hash(), Allowed: s.egress, Range: s.egressRange, Log: log})
-	if err := c.way.Check(); err != nil && s.dev {
-		// Better a container without a network than none.
-		log.Warn("containers get no way out here", "missing", err)
-		c.way = egress.New(egress.Options{Hash: h.Hash(), Log: log})
-	}
-	c.parts = append(c.parts, run.Part{Name: "ways out", Run: func(ctx context.Context) error { return c.keepWays(ctx, log) }})
-	for name, open := range map[string]func() error{
-		plane.RuntimeOCI:    func() error { return c.openOCI(ctx, h, s, dial, log) },
-		plane.RuntimeDocker: func() error { return c.openDocker(ctx, h, s, dial, log) },
-	} {
-		asked := slices.Contains(s.runtimes, name)
-		if len(s.runtimes) > 0 && !asked {
-			continue
-		}
-		if err := open(); err != nil {
-			if asked {
-				c.close()
-				return nil, fmt.Errorf("the runtime %s can't be used here: %w", name, err)
-			}
-			c.missing[name] = err.Error()
-			log.Info("a runtime can't be used here", "runtime", name, "missing", err)
-		}
-	}
-	if s.dev && len(c.runtimes) == 0 {
-		return nil, fmt.Errorf("nothing here can run images. oci: %s docker: %s", c.missing[plane.RuntimeOCI], c.missing[plane.RuntimeDocker])
-	}
-	return c, nil
-}
-
-// sweepEvery is how often ways out of ended backends are looked for, until once
-// every runtime has told what it runs.
-const sweepEvery = 10 * time.Second
-
-// keepWays removes what a killed agent left of ways out, and then keeps their
-// rules where they are.
-func (c *containers) keepWays(ctx context.Context, log *slog.Logger) error {
-	swept := make(chan struct{})
-	go func() {
-		defer close(swept)
-		t := time.NewTicker(sweepEvery)
-		defer t.Stop()
-		for {
-			err := c.sweepWays(ctx)
-			if err == nil {
-				return
-			}
-			log.Debug("ways out of ended backends are looked for later", "error", err)
-			select {
-			case <-ctx.Done():
-				return
-			case <-t.C:
-			}
-		}
-	}()
-	err := c.way.Run(ctx)
-	<-swept
-	return err
-}
-
-func (c *containers) sweepWays(ctx context.Context) error {
-	var live []plane.BackendID
-	for _, r := range c.runtimes {
-		found, err := r.Found(ctx)
-		if err != nil {
-			return err
-		}
-		for _, f := range found {
-			live = append(live, f.Backend)
-		}
-	}
-	return c.way.Sweep(ctx, live)
-}
-
-func (c *containers) openOCI(ctx context.Context, h home.Home, s imageSetup, dial wardenDial, log *slog.Logger) error {
-	source, err := docker.OpenSource("")
-	if err != nil {
-		return err
-	}
-	images, err := image.Open(h.Images(), image.Options{Log: log, Shift: image.UserNamespace, Quota: s.quota, Engine: localEngine{source}})
-	if err != nil {
-		return err
-	}
-	r := oci.New(oci.Options{
-		Home: h, Images: images, Dial: dial, Way: c.way, MountBase: s.mountBase,
-		Prepared: oci.Budget{Count: s.prepared}, Log: log,
-	})
-	if err := r.Check(ctx); err != nil {
-		r.Close()
-		_ = source.Close()
-		return err
-	}
-	c.runtimes[plane.RuntimeOCI] = r
-	c.closers = append(c.closers, r.Close, func() { _ = source.Close() })
-	c.parts = append(c.parts, run.Part{Name: "oci runtime", Run: r.Run}, run.Part{Name: "images", Run: func(ctx context.Context) error { return collectImages(ctx, images, log) }})
-	return nil
-}
-
-// collectEvery is how often images beyond the quota are looked for.
-const collectEvery = time.Minute
-
-func collectImages(ctx context.Context, images *image.Store, log *slog.Logger) error {
-	t := time.NewTicker(collectEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		if err := images.GC(0); err != nil {
-			log.Warn("unused images could not be removed", "error", err)
-		}
-	}
-}
-
-func (c *containers) openDocker(ctx context.Context, h home.Home, s imageSetup, dial wardenDial, log *slog.Logger) error {
-	r, err := docker.New(docker.Options{
-		Home: h, Dial: dial, Networks: s.dockerNets, EngineRuntime: s.dockerRuntime, Log: s.dockerLog, MountBase: s.mountBase,
-		Way: c.way, AutoPruneImages: s.autoPrune, PruneAge: s.pruneAge, Dev: s.dev, Logger: log,
-	})
-	if err != nil {
-		return err
-	}
-	// An engine that was asked for by name may be started later.
-	if err := r.Check(ctx); err != nil && !slices.Contains(s.runtimes, plane.RuntimeDocker) {
-		r.Close()
-		return err
-	}
-	c.runtimes[plane.RuntimeDocker] = r
-	c.closers = append(c.closers, r.Close)
-	c.parts = append(c.parts, run.Part{Name: "docker runtime", Run: r.Run})
-	return nil
-}
-
-// localEngine is a Docker engine as the image store sees it.
-type localEngine struct{ source *docker.Source }
-
-func (e localEngine) Inspect(ctx context.Context, ref image.Ref) (string, error) {
-	id, err := e.source.Inspect(ctx, string(ref))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", image.ErrNotThere
-	}
-	return id, err
-}
-
-func (e localEngine) Save(ctx context.Context, ref image.Ref) (io.ReadCloser, error) {
-	return e.source.Save(ctx, string(ref))
-}
-
-// wardenDial makes sure that a warden runs and connects to it.
-type wardenDial = func(context.Context) (*warden.Client, error)

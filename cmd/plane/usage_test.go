@@ -41,3 +41,23 @@ func TestFiguresAreShownInPeoplesUnitsWhereThereAreAny(t *testing.T) {
 		t.Error(bare)
 	}
 }
+
+func TestNodesTellWhatTheyRunAndWhatTheyMiss(t *testing.T) {
+	lacking := client.Drone{
+		Runtimes: []string{"process"}, Missing: map[string]string{"oci": "Neither crun nor runc is installed; install crun.", "docker": "No engine."},
+		Node: client.Node{Name: map[string]plane.NodeName{"Drone": "dr-1"}},
+	}
+	other := lacking
+	other.Missing = map[string]string{"docker": "No engine."}
+	other.Runtimes = []string{"oci", "process"}
+	state := client.ClusterState{Drones: []client.Drone{lacking, other, {Missing: map[string]string{"oci": "None."}, Node: client.Node{Name: map[string]plane.NodeName{"Drone": "dr-3"}}}}}
+	var out bytes.Buffer
+	if err := table(&out, nodeRows(state)); err != nil {
+		t.Fatal(err)
+	}
+	if err := printMissing(&out, state); err != nil {
+		t.Fatal(err)
+	}
+	like(t, out.String(), `NODE [^\n]+ VERSION +RUNS\n[^\n]+process \(not docker, oci\)\n[^\n]+oci, process \(not docker\)\n[^\n]+nothing \(not oci\)\n\n`+
+		`2 drones can't offer docker: No engine\.\ndr-1 can't offer oci: Neither crun nor runc is installed; install crun\.\ndr-3 can't offer oci: None\.\n`)
+}

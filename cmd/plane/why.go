@@ -37,7 +37,7 @@ func newWhyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if why.Now == nil && why.Crash == nil && len(why.History) == 0 && len(why.Events) == 0 {
+			if why.Now == nil && why.Crash == nil && why.Next == "" && len(why.History) == 0 && len(why.Events) == 0 {
 				return plane.NewError(plane.NotFound, fmt.Sprintf("Nothing is known of key %q.", k))
 			}
 			if r.json {

@@ -65,7 +65,7 @@ func (c *Controller) Explain(ctx context.Context, a Actor, namespace, name strin
 		}
 	}
 	if out.Now == nil {
-		out.Next = c.hindrance(out, crash, past, now)
+		out.Next = c.hindrance(ctx, out, crash, past, now)
 	}
 	return out, nil
 }
@@ -86,23 +86,49 @@ func (c *Controller) explainData(tx store.Tx, out *Explanation) error {
 
 // hindrance tells why a connect would start nothing now, as it would be told;
 // "" if nothing is known that stands in the way.
-func (c *Controller) hindrance(e Explanation, crash store.Crash, past []store.Backend, now time.Time) string {
+func (c *Controller) hindrance(ctx context.Context, e Explanation, crash store.Crash, past []store.Backend, now time.Time) string {
 	if bad := crashed(crash, now); bad != nil {
 		return bad.Message
 	}
-	if e.Data == nil || len(past) == 0 || past[0].Spec.Data != plane.DataKeep {
+	spec, cluster, n := c.nextNeed(ctx, e.Key, past)
+	if spec == nil {
 		return ""
 	}
-	last := past[0]
-	x, bad := plane.ParseExecutable(last.Spec.Executable)
-	if bad != nil {
+	if e.Data != nil && spec.Data == plane.DataKeep {
+		if bad := dataPlace(e.Key, e.Data.Drone, cluster, c.drones.session(e.Data.Drone), n); bad != nil {
+			return bad.Message
+		}
 		return ""
 	}
-	n := need{policy: last.Policy, executable: x}
-	if bad := dataPlace(e.Key, e.Data.Drone, last.Cluster, c.drones.session(e.Data.Drone), n); bad != nil {
+	if _, bad := fitting(c.drones.candidates(cluster, n.policy), n); bad != nil {
 		return bad.Message
 	}
 	return ""
+}
+
+// nextNeed is what a connect would start: what the key's app says, or else what
+// was started last. The spec is nil if neither is known.
+func (c *Controller) nextNeed(ctx context.Context, k plane.Key, past []store.Backend) (*plane.Spec, plane.ClusterName, need) {
+	var spec *plane.Spec
+	cluster, byCaller := c.cfg.DefaultCluster, false
+	if len(past) > 0 {
+		cluster = past[0].Cluster
+	}
+	switch app, err := c.appOfKey(ctx, k.Namespace); {
+	case err == nil:
+		spec = &app.spec
+	case len(past) > 0 && past[0].Release == 0:
+		spec, byCaller = &past[0].Spec, true
+	default:
+		return nil, "", need{}
+	}
+	x, bad := plane.ParseExecutable(spec.Executable)
+	if bad != nil {
+		return nil, "", need{}
+	}
+	return spec, cluster, need{
+		pool: spec.Pool, policy: spec.Policy(), executable: x, byCaller: byCaller && x.Kind() == plane.KindProcess,
+	}
 }
 
 func pastView(b store.Backend, events []store.Event) PastView {

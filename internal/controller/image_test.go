@@ -101,10 +101,41 @@ func TestWhyTellsWhatIsTheMatterWithAnImage(t *testing.T) {
 	says(t, "page", x.route(late).End.Message, "because it wasn't ready in time. An image must answer HTTP on its port 5000")
 }
 
+// Who asks why is told what a connect would be told, also before the first one.
+func TestWhyTellsThatNoDroneRunsIt(t *testing.T) {
+	p := newPlant(t, plantOptions{})
+	p.apply("board", ofImage("board:1"))
+	says(t, "without a drone", p.why("board", "doc").Next, "No active drone available.")
+	p.drone("dr-1", func(d *drone) {
+		d.hello.RuntimesMissing = map[string]string{"oci": "Neither crun nor runc is installed; install crun.", "docker": "The Docker engine doesn't answer."}
+	})
+	next := ""
+	eventually(t, "the drone's lease is known", func() bool { next = p.why("board", "doc").Next; return next != "No active drone available." })
+	_, err := p.Connect(t.Context(), operatorActor, ofApp("board", "doc"))
+	if err == nil || !strings.HasSuffix(err.Error(), next) {
+		t.Errorf("connect says %v, why says %q", err, next)
+	}
+	says(t, "why", next, "dr-1 can't offer docker. The Docker engine doesn't answer. dr-1 can't offer oci. Neither crun nor runc is installed; install crun.")
+	b := p.connectTo(keyed("free")).BackendID
+	p.until(b, plane.Ready)
+	if err := p.Terminate(t.Context(), operatorActor, b, plane.Hard); err != nil {
+		t.Fatal(err)
+	}
+	p.until(b, plane.Terminated)
+	if next := p.why("", "free").Next; next != "" {
+		t.Errorf("of what can be started again: %q", next)
+	}
+	if next := p.why("", "unknown").Next; next != "" {
+		t.Errorf("of a key that nothing is known of: %q", next)
+	}
+}
+
 func TestUsageIsShownAndSummedWithoutNames(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	p := newPlant(t, plantOptions{config: func(c *Config) { c.Metrics = NewMetrics(reg) }})
-	d := p.drone("dr-1", func(d *drone) { d.hello.RuntimesMissing = map[string]string{"oci": "no crun or runc"} })
+	d := p.drone("dr-1", func(d *drone) {
+		d.hello.RuntimesMissing = map[string]string{"oci": "Neither crun nor runc is installed."}
+	})
 	b := p.connectTo(keyed("doc")).BackendID
 	p.until(b, plane.Ready)
 	usage := wire.Usage{Backend: b, CPUMS: 500, Memory: 1, Cache: 2, Pids: 3, In: 4, Out: 5, Disk: 6, Data: 7}
@@ -124,7 +155,7 @@ func TestUsageIsShownAndSummedWithoutNames(t *testing.T) {
 		t.Fatalf("%+v, %v", state, err)
 	}
 	node := state.Drones[0]
-	if node.Host == nil || *node.Host != host || node.Runtimes[0] != "process" || node.Missing["oci"] != "no crun or runc" {
+	if node.Host == nil || *node.Host != host || node.Runtimes[0] != "process" || node.Missing["oci"] != "Neither crun nor runc is installed." {
 		t.Errorf("the node is shown as %+v", node)
 	}
 	usage.CPUMS, usage.In, usage.Out = 2500, 1004, 2005

@@ -38,24 +38,13 @@ func (c candidate) runs(n need) bool {
 // at random. draw(n) is uniform below n; load is only asked where it matters.
 // The sentence says why.
 func choose(all []candidate, n need, bestOf int, draw func(n int) int, load func(plane.NodeName) int) (plane.NodeName, string, *plane.Error) {
-	var active, fit []candidate
-	for _, c := range all {
-		if c.ready && !c.draining && c.pool == n.pool {
-			active = append(active, c)
-			if c.runs(n) {
-				fit = append(fit, c)
-			}
-		}
-	}
+	fit, bad := fitting(all, n)
 	switch {
-	case len(active) == 0:
-		return "", "", plane.NewError(plane.NoDroneAvailable, "No active drone available.")
-	case len(fit) == 0:
-		return "", "", unsupported(active, n)
+	case bad != nil:
+		return "", "", bad
+	case len(fit) == 1 && len(all) == 1:
+		return fit[0].name, fmt.Sprintf("%s is the only drone.", fit[0].name), nil
 	case len(fit) == 1:
-		if len(all) == 1 {
-			return fit[0].name, fmt.Sprintf("%s is the only drone.", fit[0].name), nil
-		}
 		return fit[0].name, fmt.Sprintf("%s is the only one of %d drones that can take it now.", fit[0].name, len(all)), nil
 	}
 	for i := range min(bestOf, len(fit)) {
@@ -71,6 +60,26 @@ func choose(all []candidate, n need, bestOf int, draw func(n int) int, load func
 		}
 	}
 	return best, fewest(best, least, len(fit), fits), nil
+}
+
+// fitting are those that could take it now, one at least, or why there is none.
+func fitting(all []candidate, n need) ([]candidate, *plane.Error) {
+	var active, fit []candidate
+	for _, c := range all {
+		if c.ready && !c.draining && c.pool == n.pool {
+			active = append(active, c)
+			if c.runs(n) {
+				fit = append(fit, c)
+			}
+		}
+	}
+	switch {
+	case len(active) == 0:
+		return nil, plane.NewError(plane.NoDroneAvailable, "No active drone available.")
+	case len(fit) == 0:
+		return nil, unsupported(active, n)
+	}
+	return fit, nil
 }
 
 func fewest(name plane.NodeName, load, drawn, of int) string {
@@ -125,11 +134,27 @@ func missing(active []candidate, x plane.Executable) []string {
 	var all []string
 	slices.SortFunc(active, func(a, b candidate) int { return strings.Compare(string(a.name), string(b.name)) })
 	for _, c := range active {
-		for _, name := range slices.Sorted(maps.Keys(c.lacks)) {
-			if x.Runs(name) && len(all) < missesTold {
-				all = append(all, fmt.Sprintf("%s can't offer %s: %s.", c.name, name, strings.TrimSuffix(c.lacks[name], ".")))
+		for _, l := range c.lacksFor(x) {
+			if len(all) < missesTold {
+				all = append(all, fmt.Sprintf("%s can't offer %s. %s", c.name, l[0], l[1]))
 			}
 		}
+	}
+	return all
+}
+
+// lacksFor are the runtimes that could run x and aren't there, with what they
+// miss; those that miss the same together.
+func (c candidate) lacksFor(x plane.Executable) (all [][2]string) {
+	for _, name := range slices.Sorted(maps.Keys(c.lacks)) {
+		if !x.Runs(name) {
+			continue
+		}
+		if n := len(all); n > 0 && all[n-1][1] == c.lacks[name] {
+			all[n-1][0] += " and " + name
+			continue
+		}
+		all = append(all, [2]string{name, c.lacks[name]})
 	}
 	return all
 }

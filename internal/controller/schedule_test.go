@@ -60,12 +60,14 @@ func TestChoose(t *testing.T) {
 func TestWhatNoDroneRunsIsToldWithWhatTheyHave(t *testing.T) {
 	command, image := plane.Executable{Command: []string{"./serve"}}, plane.Executable{Image: "redis:7"}
 	asking := func(x plane.Executable, runtime string) plane.Executable { x.RuntimeName = runtime; return x }
-	no := map[string]string{"oci": "no crun or runc", "docker": "no engine answers at unix:///run/docker.sock."}
+	no := map[string]string{"oci": "Neither crun nor runc is installed.", "docker": "No engine answers at unix:///run/docker.sock."}
 	drone := func(runtimes ...string) candidate {
 		return candidate{name: "dr-a", runtimes: runtimes, ready: true, commands: len(runtimes) != 1 || runtimes[0] != "process"}
 	}
 	lacking := drone("process")
 	lacking.lacks = no
+	alike := drone("process")
+	alike.lacks = map[string]string{"oci": "Nobody asked.", "docker": "Nobody asked."}
 	for _, c := range []struct {
 		name  string
 		has   candidate
@@ -75,10 +77,11 @@ func TestWhatNoDroneRunsIsToldWithWhatTheyHave(t *testing.T) {
 	}{
 		{"no runtime for images", drone("process"), image, "", "No drone has a runtime for an image (docker or oci); the drones have: process."},
 		{"and why", lacking, image, "", "No drone has a runtime for an image (docker or oci); the drones have: process. " +
-			"dr-a can't offer docker: no engine answers at unix:///run/docker.sock. dr-a can't offer oci: no crun or runc."},
+			"dr-a can't offer docker. No engine answers at unix:///run/docker.sock. dr-a can't offer oci. Neither crun nor runc is installed."},
+		{"one cause of both", alike, image, "", "No drone has a runtime for an image (docker or oci); the drones have: process. dr-a can't offer docker and oci. Nobody asked."},
 		{"none of that name", drone("docker", "process"), asking(image, "oci"), ".runtime", "No drone has the runtime oci; the drones have: docker, process. " +
 			"Leave runtime out to take what there is."},
-		{"none of that name, nor another", lacking, asking(image, "oci"), ".runtime", "No drone has the runtime oci; the drones have: process. dr-a can't offer oci: no crun or runc."},
+		{"none of that name, nor another", lacking, asking(image, "oci"), ".runtime", "No drone has the runtime oci; the drones have: process. dr-a can't offer oci. Neither crun nor runc is installed."},
 		{"no runtime for commands", drone("docker"), command, "", "No drone has a runtime for a command (process); the drones have: docker."},
 		{"no commands of callers", drone("process"), command, "", "No drone runs commands that callers name; define an app, or start a drone with --allow-commands."},
 		{"nothing at all", drone(), image, "", "No drone has a runtime for an image (docker or oci); the drones have: none."},

@@ -38,6 +38,7 @@ type Config struct {
 	WardenInstance func() string    // nil = unknown
 
 	Runtimes   map[string]runtime.Runtime // by plane.Executable.Runtime
+	Missing    map[string]string          // runtimes that aren't offered → what is missing for them, sentences
 	Commands   bool                       // run commands that callers name, not only those of apps
 	BaseEnv    []string                   // that every program starts from
 	BaseDir    string                     // of programs that name none

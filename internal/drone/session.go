@@ -138,7 +138,7 @@ func (s *session) hello() wire.DroneHello {
 	m := wire.DroneHello{
 		Node: wire.Node{Protocol: wire.Version, Version: s.Version, Hash: s.Hash, Name: s.Name, Cluster: s.Cluster},
 		Pool: s.Pool, BootID: s.BootID, Warden: s.WardenInstance(), Agent: s.instance,
-		Runtimes: runtimes, Commands: s.Commands,
+		Runtimes: runtimes, RuntimesMissing: s.Missing, Commands: s.Commands,
 		Attempt: h.Attempt, Epochs: node.Epochs, Joins: s.joins, Store: h.Store,
 		Inventory: s.inventory(),
 	}

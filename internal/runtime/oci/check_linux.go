@@ -19,7 +19,7 @@ func (r *Runtime) Check(ctx context.Context) error {
 	}
 	h, err := look(ctx, r.opts.Runtime)
 	if err != nil {
-		return err
+		return errors.Join(err, capable())
 	}
 	defer h.close()
 	return errors.Join(
@@ -46,6 +46,27 @@ func (r *Runtime) About(ctx context.Context) string {
 		users = "the host's users"
 	}
 	return fmt.Sprintf("%s at %s, %s, cgroups %s", h.version, h.launcher, users, h.cgroups)
+}
+
+// Lacks says what only some executables need and isn't here, a sentence for
+// each thing; nil if nothing is.
+func (r *Runtime) Lacks(ctx context.Context) error {
+	h, err := look(ctx, r.opts.Runtime)
+	if err != nil {
+		return nil // which Check says
+	}
+	defer h.close()
+	var all []error
+	if h.cgroups == "v1" {
+		all = append(all, errors.New("resource_limits need cgroups of version 2, be it without controllers; mount them: mount -t cgroup2 none /sys/fs/cgroup/unified"))
+	}
+	if _, err := find("mkfs.ext4"); err != nil {
+		all = append(all, errors.New("disk_limit_bytes needs mkfs.ext4, which is missing; install e2fsprogs"))
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		all = append(all, errors.New("disk_limit_bytes needs loop devices, and there is no /dev/loop-control; load the module loop"))
+	}
+	return errors.Join(all...)
 }
 
 func capable() error {

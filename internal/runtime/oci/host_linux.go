@@ -29,12 +29,13 @@ type host struct {
 // look finds it out.
 func look(ctx context.Context, wanted string) (*host, error) {
 	h := &host{}
-	var err error
-	if h.launcher, err = findLauncher(wanted); err != nil {
-		return nil, err
+	var err, noEnter error
+	h.launcher, err = findLauncher(wanted)
+	if h.nsenter, noEnter = find("nsenter"); noEnter != nil {
+		noEnter = errors.New("the program nsenter is missing, which the oci runtime needs; install util-linux")
 	}
-	if h.nsenter, err = find("nsenter"); err != nil {
-		return nil, errors.New("nsenter is missing, which the oci runtime needs; install util-linux")
+	if err := errors.Join(err, noEnter); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -22,6 +22,9 @@ func New(Options) *Runtime { return &Runtime{} }
 // Check says that it isn't to be had.
 func (*Runtime) Check(context.Context) error { return errLinux }
 
+// Lacks finds nothing beside that.
+func (*Runtime) Lacks(context.Context) error { return nil }
+
 // Close does nothing.
 func (*Runtime) Close() {}
 
