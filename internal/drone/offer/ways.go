@@ -58,7 +58,9 @@ func (m *maker) sweepWays(ctx context.Context) error {
 			return err
 		}
 		for _, f := range found {
-			live = append(live, f.Backend)
+			if f.Exit == nil {
+				live = append(live, f.Backend)
+			}
 		}
 	}
 	return m.way.Sweep(ctx, live)

@@ -77,6 +77,12 @@ func (o Options) describe(u runtime.Unit, mark string, way reach, mounts []mount
 		return client.ContainerCreateOptions{}, wrong("spawn_config.executable.network_name is %q, which this drone doesn't offer; its operator lists networks with --docker-networks", *x.NetworkName)
 	case x.NetworkName != nil:
 		h.NetworkMode = container.NetworkMode(*x.NetworkName)
+	case way == inside:
+		// Else the engine tells the machine's own, and Google's where there are none.
+		h.DNS, h.DNSSearch = nowhere, []string{"."}
+		if o.wayOut(u) {
+			h.DNS = append(o.Way.Resolvers(), nowhere...)
+		}
 	case way == bridged:
 		h.NetworkMode = container.NetworkMode(o.bridge())
 	case way == published:
@@ -87,6 +93,14 @@ func (o Options) describe(u runtime.Unit, mark string, way reach, mounts []mount
 		h.PortBindings = network.PortMap{port: {{HostIP: netip.MustParseAddr("127.0.0.1")}}}
 	}
 	return client.ContainerCreateOptions{Config: c, HostConfig: h, Name: containerName(u.Backend)}, nil
+}
+
+// nowhere is a resolver that isn't: a container's own loopback.
+var nowhere = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+
+// wayOut reports whether a backend gets one that isn't the engine's.
+func (o Options) wayOut(u runtime.Unit) bool {
+	return !u.Egress.None() && u.Executable.NetworkName == nil && o.Way != nil
 }
 
 // environment has each name once, with its last value, and the mark.

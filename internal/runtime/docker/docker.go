@@ -8,6 +8,7 @@ package docker
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -53,6 +54,8 @@ type Way interface {
 	Attach(ctx context.Context, pid int, id plane.BackendID, e plane.Egress) error
 	// Detach removes what Attach made, if it did.
 	Detach(ctx context.Context, id plane.BackendID) error
+	// Resolvers are what a container with a way out asks for names. There may be none.
+	Resolvers() []netip.Addr
 }
 
 // Runtime runs images. Safe for concurrent use.

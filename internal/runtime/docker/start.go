@@ -170,8 +170,8 @@ func (r *Runtime) bound(ctx context.Context, u runtime.Unit, way reach, running 
 	if err := p.bind(ctx, c.State.Pid); err != nil {
 		return nil, err
 	}
-	if e := u.Egress; !e.None() && u.Executable.NetworkName == nil && r.o.Way != nil && p.Pid() != 0 {
-		if err := r.o.Way.Attach(ctx, p.Pid(), u.Backend, e); err != nil && p.alive() {
+	if r.o.wayOut(u) && way == inside && p.Pid() != 0 {
+		if err := r.o.Way.Attach(ctx, p.Pid(), u.Backend, u.Egress); err != nil && p.alive() {
 			return nil, wrong("give the backend its way out: %w", err)
 		}
 	}
