@@ -112,7 +112,7 @@ type doctor struct {
 
 // examine makes all checks, in the order in which people would.
 func (d doctor) examine(ctx context.Context) []finding {
-	return []finding{
+	return append([]finding{
 		d.running(ctx),
 		d.watchers(ctx),
 		d.versions(ctx),
@@ -125,5 +125,5 @@ func (d doctor) examine(ctx context.Context) []finding {
 		d.clock(ctx),
 		d.cgroups(),
 		d.limits(),
-	}
+	}, d.images(ctx)...)
 }

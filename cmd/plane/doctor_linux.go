@@ -12,8 +12,7 @@ import (
 	"plane/internal/drone/means"
 )
 
-func lookAtCgroups(name string) cgroupLook {
-	const root = "/sys/fs/cgroup"
+func lookAtCgroups(root, name string) cgroupLook {
 	var c cgroupLook
 	unified := ""
 	for _, dir := range []string{root, root + "/unified"} {

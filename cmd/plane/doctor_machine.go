@@ -90,13 +90,21 @@ const (
 	filesPerBackend = 12 // socket, output, doors, and some connections each
 )
 
+const cgroupRoot = "/sys/fs/cgroup"
+
 // cgroups is by what backends are held and limited.
 func (d doctor) cgroups() finding {
+	return lookAtCgroups(cgroupRoot, filepath.Base(d.dir)).finding()
+}
+
+func (c cgroupLook) finding() finding {
 	const check = "cgroups"
-	c := lookAtCgroups(filepath.Base(d.dir))
 	switch {
 	case c.version == "":
-		return warned(check, "There are none here: backends are held by session, group and a marker, and have no limits.", "Nothing need be done, unless an app has resource_limits; those need Linux.")
+		return warned(check, "There are none here: backends are held by session, group and a marker, and have no limits.", "Nothing need be done, unless an app has resource_limits; those need Linux, with cgroup2 mounted at /sys/fs/cgroup.")
+	case c.version == "v1":
+		return warned(check, "The system has cgroups of version 1 only: backends are held by session, group and a marker, and have no limits.",
+			"Mount version 2 beside them, be it without controllers: mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified.")
 	case !c.writable:
 		return warned(check, fmt.Sprintf("The system has cgroups %s and this user may not make any: backends have no limits.", c.version),
 			"Run as root, or under systemd with Delegate=yes, if an app has resource_limits.")

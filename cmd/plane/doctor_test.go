@@ -62,7 +62,7 @@ func TestDoctorFindsAHealthyMachineHealthyAndChangesNothing(t *testing.T) {
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("looking at the directory made it")
 	}
-	like(t, must(t, "doctor", "--data-dir", dir, "--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0"), `((ok|warn) +[a-z]+ +[^\n]+\n){12}`)
+	like(t, must(t, "doctor", "--data-dir", dir, "--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0"), `((ok|warn) +[a-z]+ +[^\n]+\n){15}`)
 }
 
 func TestDoctorFindsWhatIsWrong(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	goruntime "runtime"
@@ -64,13 +65,11 @@ func (r *Runtime) reached(ctx context.Context) (reach, error) {
 	if known != unknown {
 		return known, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, brief)
-	defer cancel()
-	res, err := r.engine.Info(ctx, client.InfoOptions{})
+	info, err := r.info(ctx)
 	if err != nil {
-		return unknown, r.silent(err)
+		return unknown, err
 	}
-	way, err := r.choose(res.Info)
+	way, err := r.choose(info)
 	if err != nil {
 		return unknown, err
 	}
@@ -106,44 +105,36 @@ func (o Options) local() reach {
 	return bridged
 }
 
-// Check says what is missing for backends to run here, nil if nothing is.
+// Check says what is missing for backends to run here, a sentence for each
+// thing; nil if nothing is.
 func (r *Runtime) Check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, brief)
-	defer cancel()
-	res, err := r.engine.Info(ctx, client.InfoOptions{})
+	info, err := r.info(ctx)
 	if err != nil {
-		return r.silent(err)
+		return err
 	}
-	info := res.Info
 	if info.OSType != "" && info.OSType != "linux" {
 		return wrong("the Docker engine runs %s containers; Plane needs Linux containers", info.OSType)
 	}
+	var all []error
 	if _, err := r.choose(info); err != nil {
-		return err
+		all = append(all, err)
 	}
 	if _, ok := info.Runtimes[r.o.EngineRuntime]; !ok && r.o.EngineRuntime != "" {
-		return wrong("the Docker engine has no runtime %q; install it and name it in the engine's daemon.json, or leave out --docker-runtime", r.o.EngineRuntime)
+		all = append(all, wrong("the Docker engine has no runtime %q; install it and name it in the engine's daemon.json, or leave out --docker-runtime", r.o.EngineRuntime))
 	}
+	ctx, cancel := context.WithTimeout(ctx, brief)
+	defer cancel()
 	for _, n := range r.o.Networks {
 		if _, err := r.engine.NetworkInspect(ctx, n, client.NetworkInspectOptions{}); err != nil {
-			return wrong("the Docker engine has no network %q; make it with `docker network create %s`, or leave it out of --docker-networks", n, n)
+			all = append(all, wrong("the Docker engine has no network %q; make it with `docker network create %s`, or leave it out of --docker-networks", n, n))
 		}
 	}
 	if r.o.MountBase != "" {
 		if st, err := os.Stat(r.o.MountBase); err != nil || !st.IsDir() {
-			return wrong("the mount base %s is not a directory; make it, or leave out --mount-base", r.o.MountBase)
+			all = append(all, wrong("the mount base %s is not a directory; make it, or leave out --mount-base", r.o.MountBase))
 		}
 	}
-	return nil
-}
-
-// Survives reports whether containers run on while the engine is restarted.
-func (r *Runtime) Survives(ctx context.Context) (bool, error) {
-	res, err := r.engine.Info(ctx, client.InfoOptions{})
-	if err != nil {
-		return false, r.silent(err)
-	}
-	return res.Info.LiveRestoreEnabled, nil
+	return errors.Join(all...)
 }
 
 // silent is the sentence for an engine that doesn't answer.
@@ -151,16 +142,25 @@ func (r *Runtime) silent(err error) error {
 	if answered(err) {
 		return wrong("the Docker engine says: %s", says(err))
 	}
-	if errors.Is(err, os.ErrPermission) || strings.Contains(err.Error(), "permission denied") {
-		return wrong("the Docker engine at %s can't be used by this user; add it to the group docker, or run as root: %w", r.engine.DaemonHost(), err)
+	why := cause(err)
+	if errors.Is(why, os.ErrPermission) || strings.Contains(err.Error(), "permission denied") {
+		return wrong("the Docker engine at %s can't be used by this user (%w); add it to the group docker, or run as root", r.engine.DaemonHost(), why)
 	}
-	err = inner(err)
-	return wrong("the Docker engine at %s doesn't answer; start it, or set DOCKER_HOST: %w", r.engine.DaemonHost(), err)
+	return wrong("the Docker engine at %s doesn't answer (%w); start it, or set DOCKER_HOST", r.engine.DaemonHost(), why)
 }
 
-// inner is err without the path of the request.
-func inner(err error) error {
-	if u := new(url.Error); errors.As(err, &u) {
+// cause is what the network said, without the path of the request and the
+// client's advice.
+func cause(err error) error {
+	var op *net.OpError
+	var call *os.SyscallError
+	var u *url.Error
+	switch {
+	case errors.As(err, &call):
+		return call.Err
+	case errors.As(err, &op):
+		return op.Err
+	case errors.As(err, &u):
 		return u.Err
 	}
 	return err

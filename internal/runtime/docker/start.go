@@ -205,7 +205,7 @@ func (r *Runtime) ours(ctx context.Context, id plane.BackendID) error {
 func (r *Runtime) engineRefuses(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return wrong("the Docker engine didn't answer in time: %w", inner(err))
+		return wrong("the Docker engine didn't answer in time: %w", cause(err))
 	case answered(err):
 		return wrong("the Docker engine refuses to start it: %s", says(err))
 	}
