@@ -30,10 +30,11 @@ var mayImport = map[string][]string{
 	"internal/store/storetest":     {".", "internal/store"},
 	"internal/runtime":             {"."},
 	"internal/runtime/line":        {".", "internal/runtime", "internal/drone/warden", "internal/drone/home", "internal/drone/means"},
+	"internal/runtime/datadir":     {".", "internal/runtime"},
 	"internal/runtime/process":     {".", "internal/runtime", "internal/runtime/line", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
-	"internal/runtime/oci":         {".", "internal/runtime", "internal/runtime/oci/waiter", "internal/runtime/line", "internal/runtime/egress", "internal/image", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
+	"internal/runtime/oci":         {".", "internal/runtime", "internal/runtime/datadir", "internal/runtime/oci/waiter", "internal/runtime/line", "internal/runtime/egress", "internal/image", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/oci/...":     {".", "internal/runtime"},
-	"internal/runtime/docker":      {".", "internal/runtime", "internal/runtime/line", "internal/runtime/egress", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
+	"internal/runtime/docker":      {".", "internal/runtime", "internal/runtime/datadir", "internal/runtime/line", "internal/runtime/egress", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/egress":      {"."},
 	"internal/runtime/egress/...":  {anything}, // its tests' machine
 	"internal/runtime/fake":        {".", "internal/runtime"},

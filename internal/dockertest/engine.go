@@ -77,6 +77,9 @@ func Start(t TB, o Options) *Engine {
 	return e
 }
 
+// Dir is the directory of all that it has.
+func (e *Engine) Dir() string { return e.dir }
+
 // Pid is that of dockerd.
 func (e *Engine) Pid() int { return e.dockerd.process.Pid }
 

@@ -1,6 +1,7 @@
 package dockertest
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -109,26 +110,29 @@ func (e *Engine) mounts() []string {
 	return all
 }
 
+// removeGroups removes its cgroups, the innermost first. Processes that have just
+// ended hold them for a moment, and may have made one yet.
 func (e *Engine) removeGroups(t TB) {
-	var dirs []string
-	for _, pattern := range []string{"/sys/fs/cgroup" + e.group(), "/sys/fs/cgroup/*" + e.group()} {
-		found, _ := filepath.Glob(pattern)
-		dirs = append(dirs, found...)
-	}
-	for _, dir := range dirs {
-		inner, _ := filepath.Glob(dir + "/*/")
-		for _, d := range append(inner, dir) {
-			// A process that has just ended may hold it for a moment.
-			for end := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
-				err := os.Remove(d)
-				if err == nil || os.IsNotExist(err) {
-					break
-				}
-				if time.Now().After(end) {
-					t.Errorf("a cgroup is left: %v", err)
-					break
-				}
+	var left []string
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		left = nil
+		for _, pattern := range []string{"/sys/fs/cgroup" + e.group(), "/sys/fs/cgroup/*" + e.group()} {
+			tops, _ := filepath.Glob(pattern)
+			for _, top := range tops {
+				_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+					if err == nil && d.IsDir() {
+						left = append(left, path)
+					}
+					return nil
+				})
 			}
 		}
+		if len(left) == 0 {
+			return
+		}
+		for _, dir := range slices.Backward(left) {
+			_ = os.Remove(dir)
+		}
 	}
+	t.Errorf("cgroups are left: %v", left)
 }

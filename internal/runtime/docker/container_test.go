@@ -4,26 +4,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"plane"
-	"plane/internal/dockertest"
 	"plane/internal/runtime"
 	"plane/internal/runtime/docker"
 )
 
 // TestContainer is about what a container is given, on one engine.
 func TestContainer(t *testing.T) {
-	e := dockertest.Start(t, dockertest.Options{})
-	e.Load(t, image(t), "server:latest")
-	e.Load(t, image(t, func(c *v1.Config) { c.User = "app"; c.StopSignal = "SIGUSR1" }), "app:latest")
-	for name, test := range map[string]func(*testing.T, *dockertest.Engine){
+	for name, test := range map[string]func(*testing.T){
 		"it has no rights, no network and nothing published":  secure,
 		"its limits are in force inside":                      limits,
 		"a limit that the engine refuses fails it":            refusedLimit,
@@ -47,22 +40,18 @@ func TestContainer(t *testing.T) {
 		"what a former agent began is taken over or cleared":  cutShort,
 		"output is followed, and its last lines can be asked": outputs,
 	} {
-		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) { test(t, e) })
+		t.Run(strings.ReplaceAll(name, " ", "_"), test)
 	}
 }
 
 // inspected is what `docker inspect` says of a backend's container.
 func (g *rig) inspected(id plane.BackendID, format string) string {
 	g.t.Helper()
-	out, err := exec.Command("docker", "--host", g.engine.Host, "inspect", "--format", format, "plane-"+string(id)).CombinedOutput()
-	if err != nil {
-		g.t.Fatalf("%v: %s", err, out)
-	}
-	return strings.TrimSpace(string(out))
+	return g.docker("inspect", "--format", format, "plane-"+string(id))
 }
 
-func secure(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func secure(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute, "cat", "/proc/self/status", "cat", "/proc/net/dev", "dial", "tcp", "169.254.169.254:80", "dial", "udp", "[2001:db8::1]:53", "sleep")
 	p := g.start(u)
 	g.outputs(u.Backend, "dial: dial udp")
@@ -88,8 +77,8 @@ func secure(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func limits(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func limits(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute, "ulimit", "sleep")
 	n := func(v int64) *int64 { return &v }
 	u.Executable.Limits = plane.ResourceLimits{
@@ -110,8 +99,8 @@ func limits(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func refusedLimit(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func refusedLimit(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute, "sleep")
 	disk := int64(1 << 30)
 	u.Executable.Limits.DiskLimitBytes = &disk
@@ -124,8 +113,8 @@ func refusedLimit(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func users(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func users(t *testing.T) {
+	g := newRig(t)
 	for _, c := range []struct{ image, user, want string }{
 		{"server", "", "0 0"}, {"app", "", "1234 1235"}, {"app", "77:88", "77 88"}, {"server", "app:staff", "1234 77"},
 	} {
@@ -145,9 +134,9 @@ func users(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func mountsBelow(t *testing.T, e *dockertest.Engine) {
+func mountsBelow(t *testing.T) {
 	base := t.TempDir()
-	g := newRigAt(t, e, func(o *docker.Options) { o.MountBase = base })
+	g := newRig(t, func(o *docker.Options) { o.MountBase = base })
 	mounting := func(mount string) runtime.Unit {
 		u := g.unit(time.Minute, "write", "/plane-data/here", "exit", "0")
 		u.Executable.Mount = json.RawMessage(mount)
@@ -174,7 +163,7 @@ func mountsBelow(t *testing.T, e *dockertest.Engine) {
 			t.Errorf("%s: %v", mount, err)
 		}
 	}
-	none := newRigAt(t, e)
+	none := newRig(t)
 	u := none.unit(time.Minute, "cat", "/plane-data", "exit", "0")
 	u.Executable.Mount = json.RawMessage("true")
 	if out := none.says(u); !strings.Contains(out, "no such file") {
@@ -182,15 +171,13 @@ func mountsBelow(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func networks(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e, func(o *docker.Options) { o.Networks = []string{"inner"} })
+func networks(t *testing.T) {
+	g := newRig(t, func(o *docker.Options) { o.Networks = []string{"inner"} })
 	if err := g.r.Check(g.ctx()); err == nil || !strings.Contains(err.Error(), "docker network create inner") {
 		t.Errorf("check: %v", err)
 	}
-	if out, err := exec.Command("docker", "--host", e.Host, "network", "create", "--internal", "inner").CombinedOutput(); err != nil {
-		t.Fatalf("%s", out)
-	}
-	t.Cleanup(func() { _ = exec.Command("docker", "--host", e.Host, "network", "rm", "inner").Run() })
+	g.docker("network", "create", "--internal", "inner")
+	defer g.docker("network", "rm", "inner")
 	if err := g.r.Check(g.ctx()); err != nil {
 		t.Error(err)
 	}
@@ -208,8 +195,8 @@ func networks(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func stopSignal(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func stopSignal(t *testing.T) {
+	g := newRig(t)
 	for image, want := range map[string]string{"server": "got terminated", "app": "got user defined signal 1"} {
 		u := g.unit(time.Minute, "signal")
 		u.Executable.Image = image
@@ -226,8 +213,8 @@ func stopSignal(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func environment(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func environment(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute, "env", "exit", "0")
 	u.Env = append(u.Env, "A=1", "A=2", "EMPTY=")
 	out := "\n" + g.says(u) + "\n"
@@ -241,8 +228,8 @@ func environment(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func outOfMemory(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func outOfMemory(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute, "eat", "200", "sleep")
 	limit := int64(32 << 20)
 	u.Executable.Limits.MemoryLimitBytes = &limit
@@ -251,8 +238,8 @@ func outOfMemory(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func endIsSeen(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func endIsSeen(t *testing.T) {
+	g := newRig(t)
 	p := g.start(g.unit(time.Minute, "sleep"))
 	done := make(chan time.Time, 1)
 	go func() {
@@ -272,8 +259,8 @@ func endIsSeen(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func usage(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func usage(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute, "eat", "20", "write", "/big", "dial", "tcp", "127.0.0.1:1", "sleep")
 	p := g.start(u)
 	g.outputs(u.Backend, "dial:")
@@ -292,8 +279,8 @@ func usage(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func prune(t *testing.T, e *dockertest.Engine) {
-	g, other := newRigAt(t, e), newRigAt(t, e, func(o *docker.Options) { o.PruneAge = time.Hour })
+func prune(t *testing.T) {
+	g, other := newRig(t), newRig(t, func(o *docker.Options) { o.PruneAge = time.Hour })
 	// Of another drone: ended and not forgotten, and a running one.
 	kept := other.unit(time.Minute, "exit", "0")
 	kept.Backend = "of-another"
@@ -303,11 +290,8 @@ func prune(t *testing.T, e *dockertest.Engine) {
 	live.Backend, live.Doors = "of-another-2", ""
 	other.start(live)
 	// Ours: one that ran and is forgotten, one that nobody knows and that runs.
-	stray := exec.Command("docker", "--host", e.Host, "run", "-d", "--network", "none", "--name", "plane-stray",
+	g.docker("run", "-d", "--network", "none", "--name", "plane-stray",
 		"--label", "dev.plane.backend=true", "--label", "dev.plane.drone="+g.home.Hash(), "server", "sleep")
-	if out, err := stray.CombinedOutput(); err != nil {
-		t.Fatalf("%s", out)
-	}
 	mine := g.unit(time.Minute, "exit", "0")
 	mine.Backend, mine.Doors = "mine", ""
 	g.wait(g.start(mine))
@@ -355,8 +339,8 @@ func (g *rig) drop(id plane.BackendID) {
 	}
 }
 
-func noImage(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func noImage(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute)
 	u.Executable.Image, u.Executable.PullPolicy = "nowhere:1", plane.PullNever
 	if p, err := g.r.Prepare(g.ctx(), u, nil); err != nil || p.Digest != "" {
@@ -370,8 +354,8 @@ func noImage(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func readOnly(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func readOnly(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute, "write", "/x", "write", "/tmp/x", "exit", "0")
 	u.Executable.ReadOnly = true
 	if out := g.says(u); out != "open /x: read-only file system\n<nil>" {
@@ -379,8 +363,8 @@ func readOnly(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func stopsEarly(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func stopsEarly(t *testing.T) {
+	g := newRig(t)
 	for _, after := range []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 50 * time.Millisecond} {
 		u := g.unit(time.Minute, "stubborn", "sleep")
 		done := make(chan error, 1)
@@ -406,8 +390,8 @@ func stopsEarly(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func endsAtOnce(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func endsAtOnce(t *testing.T) {
+	g := newRig(t)
 	exit := g.wait(g.start(g.unit(time.Minute, "say", "no database", "exit", "4")))
 	if exit.Code == nil || *exit.Code != 4 || exit.Output != "no database" || exit.Signal != "" || exit.OOM {
 		t.Errorf("exit %+v", exit)
@@ -419,13 +403,11 @@ func endsAtOnce(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func foreign(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func foreign(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute, "sleep")
-	if out, err := exec.Command("docker", "--host", e.Host, "create", "--name", "plane-"+string(u.Backend), "server").CombinedOutput(); err != nil {
-		t.Fatalf("%s", out)
-	}
-	defer exec.Command("docker", "--host", e.Host, "rm", "plane-"+string(u.Backend)).Run()
+	g.docker("create", "--name", containerOf(u.Backend), "server")
+	defer g.docker("rm", containerOf(u.Backend))
 	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "not of this drone") {
 		t.Errorf("got %v", err)
 	}

@@ -5,21 +5,19 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"plane"
-	"plane/internal/dockertest"
 	"plane/internal/drone/warden"
 	"plane/internal/runtime"
 	"plane/internal/runtime/docker"
 )
 
-func execs(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func execs(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute)
 	p := g.start(u)
 	g.outputs(u.Backend, "serves")
@@ -59,8 +57,8 @@ func execs(t *testing.T, e *dockertest.Engine) {
 }
 
 // execsGivenUp: at no moment of its life does a command survive its asker.
-func execsGivenUp(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func execsGivenUp(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute)
 	p := g.start(u)
 	g.outputs(u.Backend, "serves")
@@ -108,20 +106,20 @@ func execsGivenUp(t *testing.T, e *dockertest.Engine) {
 	go func() {
 		defer close(frozen)
 		g.eventually("the command runs", func() bool { return !dead() })
-		e.Freeze(t)
+		g.engine.Freeze(t)
 	}()
 	give(0, frozen)
 	if !dead() {
 		t.Error("a command outlives its asker while the engine is stopped")
 	}
-	go e.Thaw(t)
+	go g.engine.Thaw(t)
 	for _, after := range []time.Duration{time.Millisecond, 20 * time.Millisecond} {
 		frozen := make(chan struct{})
 		go func() {
 			defer close(frozen)
 			<-time.After(after)
-			e.Freeze(t)
-			time.AfterFunc(100*time.Millisecond, func() { e.Thaw(t) })
+			g.engine.Freeze(t)
+			time.AfterFunc(100*time.Millisecond, func() { g.engine.Thaw(t) })
 		}()
 		give(0, frozen)
 	}
@@ -142,8 +140,8 @@ func (s *started) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func source(t *testing.T, e *dockertest.Engine) {
-	s, err := docker.OpenSource(e.Host)
+func source(t *testing.T) {
+	s, err := docker.OpenSource(engine(t).Host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,8 +163,8 @@ func source(t *testing.T, e *dockertest.Engine) {
 }
 
 // cutShort: an agent died between the steps of a start.
-func cutShort(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func cutShort(t *testing.T) {
+	g := newRig(t)
 	for state, runs := range map[string]bool{"guarded": false, "made": false, "running": true, "ended": false} {
 		u := g.unit(time.Minute, "sleep")
 		u.Doors = ""
@@ -182,10 +180,9 @@ func cutShort(t *testing.T, e *dockertest.Engine) {
 		}
 		if state != "guarded" {
 			verb := map[string][]string{"made": {"create"}, "running": {"run", "-d"}, "ended": {"run"}}[state]
-			args := append([]string{"--host", e.Host}, verb...)
-			args = append(args, "--network", "none", "--label", "dev.plane.backend=true", "--label", "dev.plane.drone="+g.home.Hash(), "--name", "plane-"+string(u.Backend),
+			args := append(verb, "--network", "none", "--label", "dev.plane.backend=true", "--label", "dev.plane.drone="+g.home.Hash(), "--name", containerOf(u.Backend),
 				"--env", "PLANE_MARKER="+g.home.Hash()+":"+string(u.Backend), "--entrypoint", "/server", "server")
-			out, _ := exec.Command("docker", append(args, u.Executable.Command[1:]...)...).CombinedOutput()
+			out, _ := g.dockerSays(append(args, u.Executable.Command[1:]...)...)
 			t.Logf("%s: %s", state, out)
 		}
 		found, err := g.r.Found(g.ctx())
@@ -220,8 +217,8 @@ func cutShort(t *testing.T, e *dockertest.Engine) {
 	}
 }
 
-func outputs(t *testing.T, e *dockertest.Engine) {
-	g := newRigAt(t, e)
+func outputs(t *testing.T) {
+	g := newRig(t)
 	u := g.unit(time.Minute, "say", "one", "say", "two", "say", "three", "sleep")
 	p := g.start(u)
 	g.outputs(u.Backend, "three\n")

@@ -7,8 +7,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,92 +35,124 @@ func (g *rig) gone(p runtime.Process, u runtime.Unit) {
 }
 
 func TestTrap40_DeadlineIsKeptWhateverIsDead(t *testing.T) {
-	for name, fault := range map[string]func(*rig) (mend func()){
-		"the engine": func(g *rig) func() { g.engine.Kill9(g.t); return func() { g.engine.Restart(g.t) } },
-		"the engine, which is stopped": func(g *rig) func() {
-			g.engine.Freeze(g.t)
-			return func() { g.engine.Thaw(g.t) }
-		},
-		"the warden, and the engine": func(g *rig) func() {
-			g.engine.Freeze(g.t)
-			w := g.kill("warden", syscall.SIGSTOP)
-			return func() {
-				_ = syscall.Kill(w, syscall.SIGCONT)
-				g.engine.Thaw(g.t)
-			}
-		},
-		"the warden, killed": func(g *rig) func() { g.kill("warden", syscall.SIGKILL); return func() {} },
-		"the container, which is paused": func(g *rig) func() {
-			g.docker("pause", containerOf(g.last.Load()))
-			return func() {}
-		},
+	e := engine(t)
+	for what, fault := range map[string][2]func(dockertest.TB){
+		"the engine is killed":  {e.Kill9, e.Restart},
+		"the engine is stopped": {e.Freeze, e.Thaw},
 	} {
-		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
-			t.Parallel() // they do nothing but wait
-			g := newRig(t)
-			u := g.unit(2500*time.Millisecond, "stubborn", "say", "up", "sleep")
-			p := g.start(u)
-			g.outputs(u.Backend, "up")
-			g.settled()
-			mend := fault(g)
-			defer mend()
-			g.gone(p, u)
-			mend()
-			g.wait(p)
+		t.Run(strings.ReplaceAll(what, " ", "_"), func(t *testing.T) {
+			var rigs [4]*rig
+			for i := range rigs {
+				rigs[i] = newRig(t)
+			}
+			life := 3 * time.Second
+			for !deadlines(t, rigs, life, fault[0], fault[1]) {
+				life *= 2 // for a busy machine
+			}
 		})
 	}
 }
 
-func containerOf(id any) string { return fmt.Sprint("plane-", id) }
+// deadlines looks whether one backend of each rig is gone at its deadline, with
+// a fault and what fails beside it. It is false if the deadlines were too early
+// for that.
+func deadlines(t *testing.T, rigs [4]*rig, life time.Duration, fault, mend func(dockertest.TB)) bool {
+	var units [4]runtime.Unit
+	var processes [4]runtime.Process
+	var ready, all sync.WaitGroup
+	for i, g := range rigs {
+		units[i] = g.unit(life, "stubborn", "say", "up", "sleep")
+		ready.Go(func() {
+			if processes[i], _ = g.r.Start(g.ctx(), units[i]); processes[i] != nil {
+				g.outputs(units[i].Backend, "up")
+				g.settled()
+			}
+		})
+	}
+	ready.Wait()
+	// Beside the engine, with one of them each: nothing,
+	_, err := rigs[1].dockerSays("pause", containerOf(units[1].Backend))
+	old := rigs[2].kill("warden", syscall.SIGKILL)
+	stopped := rigs[3].kill("warden", syscall.SIGSTOP)
+	fault(t)
+	inTime := err == nil && leaseNow() < units[0].Deadline && !slices.Contains(processes[:], nil)
+	for i, g := range rigs {
+		if processes[i] != nil && inTime {
+			all.Go(func() { g.gone(processes[i], units[i]) })
+		}
+	}
+	all.Wait()
+	_ = syscall.Kill(stopped, syscall.SIGCONT)
+	mend(t)
+	rigs[2].replaced("warden", old)
+	for i, g := range rigs {
+		if processes[i] != nil {
+			g.wait(processes[i])
+		}
+	}
+	return inTime
+}
+
+func containerOf(id plane.BackendID) string { return "plane-" + string(id) }
 
 // Trap 54: what an engine was asked before it was stopped it does when it wakes.
 func TestTrap54_StartOfAStoppedEngineNeverRunsPastItsDeadline(t *testing.T) {
 	g := newRig(t)
-	// It has taken the start and is stopped before it can carry it out, at any
+	g.wait(g.start(g.unit(time.Minute, "exit", "0"))) // so that everything is connected
+	// It has taken starts and is stopped before it can carry them out, at any
 	// point of that.
-	for i, after := range []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond, 60 * time.Millisecond, 120 * time.Millisecond} {
-		u := g.unit(1200*time.Millisecond, "stubborn", "sleep")
-		ctx, cancel := context.WithTimeout(g.ctx(), 500*time.Millisecond)
-		done := make(chan error, 1)
-		go func() {
+	points := []time.Duration{0, 2 * time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 60 * time.Millisecond, 120 * time.Millisecond, 200 * time.Millisecond}
+	freeze := time.Now().Add(points[len(points)-1])
+	var units []runtime.Unit
+	var starts sync.WaitGroup
+	for _, before := range points {
+		u := g.unit(1500*time.Millisecond, "stubborn", "sleep")
+		units = append(units, u)
+		starts.Go(func() {
+			<-time.After(time.Until(freeze.Add(-before)))
+			ctx, cancel := context.WithTimeout(g.ctx(), 700*time.Millisecond)
+			defer cancel()
+			began := time.Now()
 			_, err := g.r.Start(ctx, u)
-			done <- err
-		}()
-		<-time.After(after)
-		g.engine.Freeze(t)
-		began := time.Now()
-		err := <-done
-		cancel()
-		if d := time.Since(began); d > 3*time.Second {
-			t.Errorf("%d: the caller gave up after %v", i, d)
-		}
-		g.eventually("its deadline passes", func() bool { return leaseNow() > u.Deadline.Add(100*time.Millisecond) })
-		g.engine.Thaw(t)
-		g.eventually("nothing of it is left", func() bool {
-			if g.marked(u.Backend) {
-				return false
+			if d := time.Since(began); d > 3*time.Second {
+				t.Errorf("%v before: the caller gave up after %v", before, d)
 			}
-			found, err := g.r.Found(g.ctx())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, f := range found {
-				p, err := g.r.Attach(g.ctx(), f.Backend)
-				if err != nil {
-					continue
-				}
-				if _, err := p.Wait(g.ctx()); err != nil && !errors.Is(err, runtime.ErrGone) { // it is cleared and forgotten meanwhile
-					t.Fatal(err)
-				}
-				_ = p.Forget(g.ctx())
-			}
-			return len(found) == 0
+			t.Logf("stopped %v after the start was asked: %v", before, err)
 		})
-		if g.marked(u.Backend) {
-			t.Errorf("%d: it runs", i)
-		}
-		t.Logf("stopped %v after the start was asked: %v", after, err)
 	}
+	<-time.After(time.Until(freeze))
+	g.engine.Freeze(t)
+	starts.Wait()
+	g.eventually("their deadlines pass", func() bool { return leaseNow() > units[len(units)-1].Deadline.Add(100*time.Millisecond) })
+	g.engine.Thaw(t)
+	running := func() bool {
+		return slices.ContainsFunc(units, func(u runtime.Unit) bool { return g.marked(u.Backend) })
+	}
+	g.eventually("nothing of them is left", func() bool { return !running() && g.swept() })
+	if running() {
+		t.Error("one runs")
+	}
+}
+
+// swept ends and forgets what the runtime has, and reports whether that was nothing.
+func (g *rig) swept() bool {
+	g.t.Helper()
+	found, err := g.r.Found(g.ctx())
+	if err != nil {
+		return false
+	}
+	for _, f := range found {
+		p, err := g.r.Attach(g.ctx(), f.Backend)
+		if err != nil {
+			continue // it is cleared and forgotten meanwhile
+		}
+		_ = p.Stop(g.ctx(), plane.Hard)
+		if _, err := p.Wait(g.ctx()); err != nil && !errors.Is(err, runtime.ErrGone) {
+			g.t.Fatal(err)
+		}
+		_ = p.Forget(g.ctx())
+	}
+	return len(found) == 0
 }
 
 func TestTrap54_StartThatIsGivenUpNeverRuns(t *testing.T) {
@@ -150,8 +185,11 @@ func TestTrap54_StartThatIsGivenUpNeverRuns(t *testing.T) {
 func TestTrap40_EngineIsKilledAndStartedAgain(t *testing.T) {
 	for _, flag := range []string{"--live-restore", "--live-restore=false"} {
 		t.Run(flag, func(t *testing.T) {
-			e := dockertest.Start(t, dockertest.Options{Flags: []string{flag}})
-			e.Load(t, image(t), "server:latest")
+			e := engine(t) // which hasn't got it
+			if flag == "--live-restore" {
+				e = dockertest.Start(t, dockertest.Options{Flags: []string{flag}})
+				e.Load(t, image(t), "server:latest")
+			}
 			g := newRigAt(t, e)
 			u := g.unit(time.Minute, "count", "sleep")
 			p := g.start(u)
@@ -254,79 +292,100 @@ func TestContainersOutliveAgentAndWarden(t *testing.T) {
 	}
 }
 
-func TestFiftyStartsWithRandomDeathsLeaveNothing(t *testing.T) {
-	if os.Getenv("PLANE_SOAK") == "" {
-		t.Skip("counts what the whole machine has, so it runs alone: PLANE_SOAK=1, as make soak does")
+// cycles is how many starts and ends TestStartsWithRandomDeathsLeaveNothing has.
+func cycles() int {
+	if n, err := strconv.Atoi(os.Getenv("PLANE_SOAK_CYCLES")); err == nil {
+		return n
 	}
+	if os.Getenv("PLANE_SOAK") != "" {
+		return 1000
+	}
+	return 50
+}
+
+func TestStartsWithRandomDeathsLeaveNothing(t *testing.T) {
 	g := newRig(t)
 	g.wait(g.start(g.unit(time.Minute, "exit", "0")))
+	g.eventually("all is connected, and nothing more", g.swept)
 	before := g.leavings()
-	stop := make(chan struct{})
-	var chaos sync.WaitGroup
+	begun := make(chan struct{}) // with every start
+	var chaos, work sync.WaitGroup
+	var deaths [3]int
 	chaos.Go(func() {
-		for {
-			select {
-			case <-stop:
+		for starts := 1; ; starts++ {
+			if _, more := <-begun; !more {
 				return
-			case <-time.After(time.Duration(300+rand.IntN(500)) * time.Millisecond):
 			}
-			switch rand.IntN(3) {
+			if starts%4 != 0 {
+				continue
+			}
+			// Some time in the life of that one, and of those beside it.
+			<-time.After(time.Duration(rand.IntN(400)) * time.Millisecond)
+			what := rand.IntN(len(deaths))
+			deaths[what]++
+			switch what {
 			case 0:
 				g.engine.Restart(t)
 			case 1:
 				g.engine.Freeze(t)
-				time.Sleep(50 * time.Millisecond) // it stays so for a while
+				<-time.After(time.Duration(rand.IntN(100)) * time.Millisecond)
 				g.engine.Thaw(t)
 			case 2:
 				g.replaced("warden", g.kill("warden", syscall.SIGKILL))
 			}
 		}
 	})
-	var work sync.WaitGroup
-	for w := range 5 {
+	var refused atomic.Int32
+	const workers = 5
+	for w := range workers {
 		work.Go(func() {
-			for i := range 10 {
-				u := g.unit(20*time.Second, "stubborn", "sleep")
-				if (w+i)%3 == 0 {
-					u.Executable.Command = []string{"/server", "say", "x", "exit", "3"}
+			for i := range cycles() / workers {
+				begun <- struct{}{}
+				if !g.cycle(w + i) {
+					refused.Add(1)
 				}
-				p, err := g.r.Start(g.ctx(), u)
-				if err != nil {
-					continue // refused while it was dead: cleared by itself
-				}
-				if (w+i)%3 != 0 {
-					_ = p.Stop(g.ctx(), plane.Hard)
-				}
-				if _, err := p.Wait(g.ctx()); err != nil {
-					t.Errorf("%s: %v", u.Backend, err)
-				}
-				_ = p.Forget(g.ctx())
 			}
 		})
 	}
 	work.Wait()
-	close(stop)
+	close(begun)
 	chaos.Wait()
-	g.eventually("nothing is left", func() bool {
-		if err := g.r.Prune(g.ctx()); err != nil {
-			return false
+	t.Logf("%d starts, %d of them refused; engine killed %d times, stopped %d times, warden killed %d times", cycles(), refused.Load(), deaths[0], deaths[1], deaths[2])
+	var left []string
+	g.t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("left: %s", strings.Join(left, "\n"))
 		}
-		found, err := g.r.Found(g.ctx())
-		if err != nil {
-			return false
-		}
-		for _, f := range found { // those whose start's answer was lost
-			if p, err := g.r.Attach(g.ctx(), f.Backend); err == nil {
-				_ = p.Stop(g.ctx(), plane.Hard)
-				_, _ = p.Wait(g.ctx())
-				_ = p.Forget(g.ctx())
-			}
-		}
-		after := g.leavings()
-		if after != before {
-			t.Logf("still %s; before %s", after, before)
-			time.Sleep(200 * time.Millisecond) // shims take their time
-		}
-		return after == before
 	})
+	g.eventually("nothing is left", func() bool {
+		if g.r.Prune(g.ctx()) != nil || !g.swept() {
+			return false
+		}
+		left = slices.DeleteFunc(g.leavings(), func(s string) bool { return slices.Contains(before, s) })
+		return len(left) == 0
+	})
+	t.Logf("left by engines that were killed: %s", g.lost())
+}
+
+// cycle starts a backend, and ends it unless it ends by itself. It reports
+// whether it was started: what is refused is cleared by itself.
+func (g *rig) cycle(n int) bool {
+	u := g.unit(20*time.Second, "stubborn", "sleep")
+	ends := n%3 == 0
+	if ends {
+		u.Executable.Command = []string{"/server", "say", "x", "exit", "3"}
+	}
+	defer os.RemoveAll(u.Doors) // as the agent does
+	p, err := g.r.Start(g.ctx(), u)
+	if err != nil {
+		return false
+	}
+	if !ends {
+		_ = p.Stop(g.ctx(), plane.Hard)
+	}
+	if _, err := p.Wait(g.ctx()); err != nil {
+		g.t.Errorf("%s: %v", u.Backend, err)
+	}
+	_ = p.Forget(g.ctx())
+	return true
 }

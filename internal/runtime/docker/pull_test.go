@@ -7,15 +7,13 @@ import (
 	"time"
 
 	"plane"
-	"plane/internal/dockertest"
 	"plane/internal/image/imagetest"
 	"plane/internal/runtime"
 	"plane/internal/runtime/docker"
 )
 
 func TestPulls(t *testing.T) {
-	e := dockertest.Start(t, dockertest.Options{})
-	g := newRigAt(t, e, func(o *docker.Options) { o.AutoPruneImages = true })
+	g := newRig(t, func(o *docker.Options) { o.AutoPruneImages = true })
 	reg := imagetest.NewRegistry(t, "me", "secret")
 	name := reg.Push(t, "app:1", image(t))
 	other := reg.Push(t, "app:arm", imagetest.OfArchitecture(t, image(t), "s390x"))

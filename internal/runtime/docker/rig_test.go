@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +34,19 @@ import (
 // TestMain makes this test's own program serve as reaper and warden.
 func TestMain(m *testing.M) {
 	dronetest.Parts(50 * time.Millisecond)
-	os.Exit(m.Run())
+	os.Exit(engines.End(m.Run()))
+}
+
+// engines is the engine of all tests that have no need of another one.
+var engines dockertest.Shared
+
+// engine has the images "server" and "app".
+func engine(t *testing.T) *dockertest.Engine {
+	t.Helper()
+	return engines.Engine(t, func(e *dockertest.Engine) {
+		e.Load(t, image(t), "server:latest")
+		e.Load(t, image(t, func(c *v1.Config) { c.User = "app"; c.StopSignal = "SIGUSR1" }), "app:latest")
+	})
 }
 
 // rig is a drone without an agent: the test is the agent.
@@ -42,18 +55,15 @@ type rig struct {
 	home   home.Home
 	engine *dockertest.Engine
 	r      *docker.Runtime
-	last   atomic.Value // the id of the newest unit
 }
 
 // units counts those of all rigs: engines are shared, and names of containers.
 var units atomic.Int32
 
-// newRig makes one with an engine of its own, which has the image "server".
+// newRig makes one with the engine of all.
 func newRig(t *testing.T, change ...func(*docker.Options)) *rig {
 	t.Helper()
-	g := newRigAt(t, dockertest.Start(t, dockertest.Options{}), change...)
-	g.engine.Load(t, image(t), "server:latest")
-	return g
+	return newRigAt(t, engine(t), change...)
 }
 
 func newRigAt(t *testing.T, e *dockertest.Engine, change ...func(*docker.Options)) *rig {
@@ -143,35 +153,86 @@ func (g *rig) end() {
 
 // containers is what `docker ps` says of ours.
 func (g *rig) containers(args ...string) string {
-	out, err := exec.Command("docker", append([]string{"--host", g.engine.Host, "ps", "--no-trunc", "--filter", "label=dev.plane.drone=" + g.home.Hash()}, args...)...).CombinedOutput()
+	out, err := g.dockerSays(append([]string{"ps", "--no-trunc", "--filter", "label=dev.plane.drone=" + g.home.Hash()}, args...)...)
 	if err != nil {
-		return err.Error() + ": " + string(out)
+		return err.Error() + ": " + out
 	}
-	return strings.TrimSpace(string(out))
+	return out
 }
 
 // docker runs a command of the docker client.
-func (g *rig) docker(args ...string) {
+func (g *rig) docker(args ...string) string {
 	g.t.Helper()
-	if out, err := exec.Command("docker", append([]string{"--host", g.engine.Host}, args...)...).CombinedOutput(); err != nil {
+	out, err := g.dockerSays(args...)
+	if err != nil {
 		g.t.Fatalf("docker %v: %s", args, out)
 	}
+	return out
 }
 
-// leavings counts what starts may leave on the machine.
-func (g *rig) leavings() string {
-	engine := filepath.Dir(strings.TrimPrefix(g.engine.Host, "unix://"))
-	count := func(text, of string) int { return strings.Count(text, of) }
-	mounts, _ := os.ReadFile("/proc/self/mountinfo")
-	groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(engine) + "/*/")
-	procs := 0
-	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, l := range lines {
-		if b, _ := os.ReadFile(l); strings.Contains(string(b), "containerd-shim") && strings.Contains(string(b), engine) {
-			procs++
+func (g *rig) dockerSays(args ...string) (string, error) {
+	out, err := exec.Command("docker", append([]string{"--host", g.engine.Host}, args...)...).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// leavings lists what starts may leave of this rig and its engine: whatever
+// carries their directories, but for what the engine itself has lost.
+func (g *rig) leavings() []string {
+	var all []string
+	for line := range strings.Lines(g.containers("-a")) {
+		if !strings.HasPrefix(line, "CONTAINER ID") {
+			all = append(all, "container "+line)
 		}
 	}
-	return fmt.Sprintf("containers %d, mounts %d, cgroups %d, shims %d", count(g.containers("-aq"), "\n"), count(string(mounts), engine), len(groups), procs)
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); strings.Contains(line, g.engine.Dir()+"/") || strings.Contains(line, g.home.Dir) {
+			all = append(all, "mount "+f[4])
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/*/" + filepath.Base(g.engine.Dir()) + "/*/", g.engine.Dir() + "/exec/containerd/io.containerd.runtime.v2.task/moby/*", g.home.DoorDir("*")} {
+		found, _ := filepath.Glob(pattern)
+		all = append(all, found...)
+	}
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range procs {
+		line, _ := os.ReadFile(filepath.Join(p, "cmdline"))
+		env, _ := os.ReadFile(filepath.Join(p, "environ"))
+		if strings.Contains(string(line), "containerd-shim") && strings.Contains(string(line), g.engine.Dir()) || strings.Contains(string(env), g.home.Hash()+":") {
+			all = append(all, p+" "+strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	lost := g.lost()
+	return slices.DeleteFunc(all, func(s string) bool {
+		return slices.ContainsFunc(lost, func(id string) bool { return strings.Contains(s, id) })
+	})
+}
+
+// lost are the ids of containers that the engine no longer knows and has left
+// with containerd: it was killed while it started them.
+func (g *rig) lost() []string {
+	known := g.docker("ps", "-aq", "--no-trunc")
+	var all []string
+	add := func(id string) {
+		if !strings.Contains(known, id) && !slices.Contains(all, id) {
+			all = append(all, id)
+		}
+	}
+	found, _ := filepath.Glob(g.engine.Dir() + "/exec/containerd/io.containerd.runtime.v2.task/moby/*")
+	for _, f := range found {
+		add(filepath.Base(f))
+	}
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, l := range lines {
+		b, _ := os.ReadFile(l)
+		if line := string(b); strings.Contains(line, g.engine.Dir()) {
+			if _, id, ok := strings.Cut(line, "\x00-id\x00"); ok {
+				id, _, _ = strings.Cut(id, "\x00")
+				add(id)
+			}
+		}
+	}
+	return all
 }
 
 // settled waits until the reaper has said in its log that it is connected to
@@ -208,7 +269,6 @@ func (g *rig) unit(life time.Duration, args ...string) runtime.Unit {
 		Env:        []string{"PORT=8080", "SESSION_BACKEND_ID=" + name}, Port: 8080,
 	}
 	u.Doors = g.doors(u.Backend)
-	g.last.Store(u.Backend)
 	return u
 }
 

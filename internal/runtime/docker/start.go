@@ -84,6 +84,7 @@ func (r *Runtime) bring(ctx context.Context, u runtime.Unit, way reach, running 
 	if err != nil {
 		return nil, err
 	}
+	defer m.close()
 	marks, err := r.means(ctx)
 	if err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func (r *Runtime) bring(ctx context.Context, u runtime.Unit, way reach, running 
 	if err := discarded(u.Executable.Limits, made.Warnings); err != nil {
 		return nil, err
 	}
-	if err := r.startMade(ctx, u, made.ID); err != nil {
+	if err := r.startMade(ctx, u, m, made.ID); err != nil {
 		return nil, err
 	}
 	found, err := r.engine.ContainerInspect(ctx, made.ID, client.ContainerInspectOptions{})
@@ -122,17 +123,9 @@ func (r *Runtime) bring(ctx context.Context, u runtime.Unit, way reach, running 
 	return r.bound(ctx, u, way, running, m, found.Container)
 }
 
-func (r *Runtime) startMade(ctx context.Context, u runtime.Unit, id string) error {
-	if u.DataNew {
-		found, err := r.engine.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
-		if err != nil {
-			return r.engineRefuses(err)
-		}
-		if found.Container.Config != nil {
-			if err := r.belongs(ctx, u, id, found.Container.Config.User); err != nil {
-				return err
-			}
-		}
+func (r *Runtime) startMade(ctx context.Context, u runtime.Unit, m mounted, id string) error {
+	if err := r.give(ctx, m, id); err != nil {
+		return err
 	}
 	if _, err := r.engine.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
 		if u.Doors != "" {
@@ -161,11 +154,8 @@ func (r *Runtime) bound(ctx context.Context, u runtime.Unit, way reach, running 
 			return nil, errors.New("the containers of this Docker engine are not processes of this machine, so their deadlines can't be kept; run the drone where the engine runs")
 		}
 	}
-	if m.data != nil {
-		at, err := os.Stat(filepath.Join("/proc", strconv.Itoa(c.State.Pid), "root", runtime.DataDir))
-		if err == nil && !os.SameFile(at, m.data) {
-			return nil, errors.New("spawn_config.executable.mount: the directory was exchanged while the backend started")
-		}
+	if !m.seen(c.State.Pid) {
+		return nil, errors.New("spawn_config.executable.mount: the directory was exchanged while the backend started")
 	}
 	if err := p.bind(ctx, c.State.Pid); err != nil {
 		return nil, err

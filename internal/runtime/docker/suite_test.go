@@ -4,16 +4,13 @@ import (
 	"testing"
 
 	"plane"
-	"plane/internal/dockertest"
 	"plane/internal/runtime"
 	"plane/internal/runtime/runtimetest"
 )
 
 func TestRuntime(t *testing.T) {
-	e := dockertest.Start(t, dockertest.Options{})
-	e.Load(t, image(t), "server:latest")
 	runtimetest.Run(t, func(t *testing.T) runtimetest.Bed {
-		g := newRigAt(t, e)
+		g := newRig(t)
 		does := func(args ...string) plane.Executable {
 			return plane.Executable{Image: "server", Command: append([]string{"/server"}, args...)}
 		}

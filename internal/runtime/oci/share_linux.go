@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"plane/internal/runtime"
+	"plane/internal/runtime/datadir"
 )
 
 // shared are the drone's own directories that one backend sees.
@@ -20,9 +21,8 @@ import (
 type shared struct {
 	doors   *tree
 	data    *tree
-	dir     *os.File // that of data
-	fresh   bool     // it has just been made
-	shifted int      // what is added to its owner on the disk
+	dir     *datadir.Dir // that of data
+	shifted int          // what is added to its owner on the disk
 }
 
 // share takes copies of what u sees. Nothing of them is seen by anybody until
@@ -62,7 +62,7 @@ func (r *Runtime) shareDoors(s *shared, dir string) error {
 }
 
 func (r *Runtime) shareData(h *host, s *shared, u runtime.Unit) (err error) {
-	if s.dir, s.fresh, err = r.data(u); err != nil || s.dir == nil {
+	if s.dir, err = datadir.Open(u, r.opts.MountBase, r.log); err != nil || s.dir == nil {
 		return err
 	}
 	t, err := copyTree(fmt.Sprintf("/proc/self/fd/%d", s.dir.Fd()))
@@ -93,7 +93,7 @@ func (s *shared) attach(who user, place func(name string) string) ([]bind, error
 	if s.data == nil {
 		return all, nil
 	}
-	if s.fresh {
+	if s.dir.Fresh {
 		if err := s.dir.Chown(int(who.uid)+s.shifted, int(who.gid)+s.shifted); err != nil {
 			return nil, fmt.Errorf("give data to its user: %w", err)
 		}
