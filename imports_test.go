@@ -32,11 +32,14 @@ var mayImport = map[string][]string{
 	"internal/runtime/line":        {".", "internal/runtime", "internal/drone/warden", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/datadir":     {".", "internal/runtime"},
 	"internal/runtime/process":     {".", "internal/runtime", "internal/runtime/line", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
-	"internal/runtime/oci":         {".", "internal/runtime", "internal/runtime/datadir", "internal/runtime/oci/waiter", "internal/runtime/line", "internal/runtime/egress", "internal/image", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
+	"internal/runtime/oci":         {".", "internal/runtime", "internal/runtime/datadir", "internal/runtime/oci/waiter", "internal/runtime/line", "internal/runtime/egress", "internal/runtime/isolation", "internal/image", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/oci/...":     {".", "internal/runtime"},
-	"internal/runtime/docker":      {".", "internal/runtime", "internal/runtime/datadir", "internal/runtime/line", "internal/runtime/egress", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
+	"internal/runtime/docker":      {".", "internal/runtime", "internal/runtime/datadir", "internal/runtime/line", "internal/runtime/egress", "internal/runtime/isolation", "internal/drone/warden", "internal/drone/table", "internal/drone/home", "internal/drone/means"},
 	"internal/runtime/egress":      {"."},
 	"internal/runtime/egress/...":  {anything}, // its tests' machine
+	"internal/runtime/isolation":   {},
+	"internal/runtime/probe":       {},
+	"internal/runtime/probe/...":   {"internal/runtime/probe"},
 	"internal/runtime/fake":        {".", "internal/runtime"},
 	"internal/image":               {"."},
 	"internal/image/imagetest":     {anything},
@@ -88,10 +91,11 @@ var others = map[string][]string{
 	"internal/image":              {"github.com/google/go-containerregistry/", "github.com/containerd/containerd/v2/", "github.com/distribution/reference", "github.com/klauspost/compress/", "golang.org/x/"},
 	"internal/image/imagetest":    {anything},
 	"internal/dockertest":         {anything},
-	"internal/runtime/oci":        {"github.com/opencontainers/runtime-spec/", "github.com/moby/profiles/seccomp", "github.com/creack/pty", "github.com/vishvananda/", "golang.org/x/"},
+	"internal/runtime/oci":        {"github.com/opencontainers/runtime-spec/", "github.com/creack/pty", "github.com/vishvananda/", "golang.org/x/"},
 	"internal/runtime/docker":     {"github.com/moby/moby/", "github.com/containerd/errdefs", "github.com/distribution/reference", "golang.org/x/"},
 	"internal/runtime/egress/...": {anything},
 	"internal/runtime/egress":     {"github.com/vishvananda/", "github.com/google/nftables", "golang.org/x/"},
+	"internal/runtime/isolation":  {"github.com/opencontainers/runtime-spec/", "github.com/moby/profiles/seccomp"},
 	"internal/admin":              {"github.com/prometheus/client_golang/"},
 	"internal/controller":         {"github.com/prometheus/client_golang/prometheus", "golang.org/x/"},
 	"internal/drone":              {"github.com/prometheus/client_golang/prometheus", "golang.org/x/"},
@@ -104,7 +108,7 @@ var others = map[string][]string{
 	"bench":                       {anything},
 	"bench/...":                   {anything},
 
-	"internal/image/imagetest/...": {"github.com/coder/websocket"},
+	"internal/image/imagetest/...": {"github.com/coder/websocket", "golang.org/x/"},
 }
 
 // listed is a package as `go list -json` shows it.

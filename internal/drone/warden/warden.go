@@ -78,6 +78,7 @@ func Main(ctx context.Context, h home.Home, o Options) error {
 		return err
 	}
 	defer lock.Release()
+	means.Withhold()
 	defer means.Deaf()()
 	if o.Clock == 0 {
 		o.Clock = leaseclock.KindLease

@@ -66,6 +66,8 @@ type File struct {
 	UID, GID int
 	Type     byte   // 0 = a file
 	Link     string // of links
+	Major    int64  // of devices
+	Minor    int64
 }
 
 // Layer is an archive of files.
@@ -74,7 +76,7 @@ func Layer(t testing.TB, files ...File) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, f := range files {
-		h := &tar.Header{Name: f.Name, Size: int64(len(f.Body)), Mode: f.Mode, Uid: f.UID, Gid: f.GID, Typeflag: f.Type, Linkname: f.Link}
+		h := &tar.Header{Name: f.Name, Size: int64(len(f.Body)), Mode: f.Mode, Uid: f.UID, Gid: f.GID, Typeflag: f.Type, Linkname: f.Link, Devmajor: f.Major, Devminor: f.Minor}
 		if h.Typeflag == 0 {
 			h.Typeflag = tar.TypeReg
 		}

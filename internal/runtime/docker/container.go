@@ -2,6 +2,7 @@ package docker
 
 import (
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"plane"
 	"plane/internal/runtime"
+	"plane/internal/runtime/isolation"
 )
 
 // The labels of our containers. The first is that of Plane 0.5.
@@ -32,15 +34,8 @@ func backendOf(name string) (plane.BackendID, bool) {
 	return plane.BackendID(id), ok && plane.BackendID(id).Check() == nil
 }
 
-const (
-	// usualPids is how many processes and threads a container may have that
-	// doesn't say: a fork bomb ends there, and hardly any program gets that far.
-	usualPids = 4096
-	tmpSize   = "64m" // of /tmp where the root can't be written
-)
-
 // describe is what the engine is told of a container. It asks nothing.
-func (o Options) describe(u runtime.Unit, mark string, way reach, mounts []mount.Mount) (client.ContainerCreateOptions, error) {
+func (o Options) describe(u runtime.Unit, mark, filter string, way reach, mounts []mount.Mount) (client.ContainerCreateOptions, error) {
 	x := u.Executable
 	port, ok := network.PortFrom(uint16(u.Port), network.TCP)
 	if !ok {
@@ -61,13 +56,21 @@ func (o Options) describe(u runtime.Unit, mark string, way reach, mounts []mount
 	h := &container.HostConfig{
 		Runtime: o.EngineRuntime, LogConfig: o.logs(), NetworkMode: "none", Mounts: mounts,
 		SecurityOpt: []string{"no-new-privileges"}, Resources: resources(x),
+		// Without a size it is as large as half of the machine's memory.
+		Tmpfs:   map[string]string{"/tmp": "rw,exec,nosuid,nodev,mode=1777,size=" + strconv.Itoa(isolation.TmpSize)},
+		ShmSize: isolation.TmpSize,
+		// What engines mask differs with their age.
+		MaskedPaths: masked(), ReadonlyPaths: isolation.ReadonlyPaths,
+		CgroupnsMode: container.CgroupnsModePrivate, IpcMode: container.IPCModePrivate,
+	}
+	if filter != "" {
+		h.SecurityOpt = append(h.SecurityOpt, "seccomp="+filter)
 	}
 	if !o.EngineDefaults {
 		h.CapDrop, h.CapAdd = []string{"ALL"}, o.CapAdd
 	}
 	if x.ReadOnly {
 		h.ReadonlyRootfs = true
-		h.Tmpfs = map[string]string{"/tmp": "rw,nosuid,nodev,mode=1777,size=" + tmpSize}
 	}
 	if d := x.Limits.DiskLimitBytes; d != nil {
 		h.StorageOpt = map[string]string{"size": strconv.FormatInt(*d, 10)}
@@ -101,6 +104,13 @@ var nowhere = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 // wayOut reports whether a backend gets one that isn't the engine's.
 func (o Options) wayOut(u runtime.Unit) bool {
 	return !u.Egress.None() && u.Executable.NetworkName == nil && o.Way != nil
+}
+
+// masked are the paths that a container doesn't see: ours, and those that newer
+// engines mask besides, which a list of ours would show again.
+func masked() []string {
+	heat, _ := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle")
+	return append(slices.Clone(isolation.MaskedPaths), heat...)
 }
 
 // environment has each name once, with its last value, and the mark.
@@ -145,7 +155,7 @@ func resources(x plane.Executable) container.Resources {
 		}
 		res.CPUQuota = period * *l.CPUPeriodPercent / 100
 	}
-	pids := int64(usualPids)
+	pids := int64(isolation.Pids)
 	if l.PidsLimit != nil {
 		pids = *l.PidsLimit
 	}

@@ -69,11 +69,12 @@ type Runtime struct {
 	closed chan struct{}  // by Close
 	duties sync.WaitGroup // what goes on after a Start was given up
 
-	mu    sync.Mutex // guards the fields below
-	busy  map[plane.BackendID]chan struct{}
-	reach reach
-	marks *means.Means
-	sizes map[plane.BackendID]size
+	mu     sync.Mutex // guards the fields below
+	busy   map[plane.BackendID]chan struct{}
+	reach  reach
+	filter string // of system calls; "" = the engine's own
+	marks  *means.Means
+	sizes  map[plane.BackendID]size
 }
 
 var (

@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
+
+	"plane/internal/runtime/isolation"
 )
 
 // wrong makes a sentence.
@@ -59,27 +61,58 @@ const (
 
 // reached finds out, once, how backends are reached.
 func (r *Runtime) reached(ctx context.Context) (reach, error) {
+	way, _, err := r.known(ctx)
+	return way, err
+}
+
+// known finds out, once, how backends are reached and confined.
+func (r *Runtime) known(ctx context.Context) (reach, string, error) {
 	r.mu.Lock()
-	known := r.reach
+	way, filter := r.reach, r.filter
 	r.mu.Unlock()
-	if known != unknown {
-		return known, nil
+	if way != unknown {
+		return way, filter, nil
 	}
 	info, err := r.info(ctx)
 	if err != nil {
-		return unknown, err
+		return unknown, "", err
 	}
-	way, err := r.choose(info)
-	if err != nil {
-		return unknown, err
+	if way, err = r.choose(info); err != nil {
+		return unknown, "", err
+	}
+	if filter, err = r.choseFilter(ctx, info); err != nil {
+		return unknown, "", err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reach == unknown && way == published {
 		r.log.Warn("this engine runs in a machine of its own: ports of backends are published on 127.0.0.1, where every program of this machine reaches them, and what backends reach isn't limited")
 	}
-	r.reach = way
-	return way, nil
+	r.reach, r.filter = way, filter
+	return way, filter, nil
+}
+
+// choseFilter is the list of system calls that the engine is given. Old engines
+// have old lists, which let through what newer ones don't: io_uring, and sockets
+// to the host of a virtual machine. A list that the engine's operator has chosen
+// stays; so does that of what isn't a Docker engine, or doesn't use the kernel.
+func (r *Runtime) choseFilter(ctx context.Context, info system.Info) (string, error) {
+	usual := slices.ContainsFunc(info.SecurityOptions, func(o string) bool {
+		return o == "name=seccomp,profile=default" || o == "name=seccomp,profile=builtin"
+	})
+	if !usual || !r.o.plain() {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, brief)
+	defer cancel()
+	v, err := r.engine.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return "", r.silent(err)
+	}
+	if !slices.ContainsFunc(v.Components, func(c system.ComponentVersion) bool { return c.Name == "Engine" }) {
+		return "", nil
+	}
+	return isolation.EngineFilter()
 }
 
 func (r *Runtime) choose(info system.Info) (reach, error) {
@@ -96,13 +129,17 @@ func (r *Runtime) choose(info system.Info) (reach, error) {
 
 // local is how backends are reached whose processes are those of this machine.
 func (o Options) local() reach {
-	// Others have a kernel or network stack of their own, whose loopback isn't
-	// that of the namespace.
-	plain := []string{"", "runc", "crun", "youki", "nvidia", "io.containerd.runc.v2"}
-	if os.Geteuid() == 0 && slices.Contains(plain, o.EngineRuntime) {
+	if os.Geteuid() == 0 && o.plain() {
 		return inside
 	}
 	return bridged
+}
+
+// plain reports whether containers use this machine's kernel. Others have a
+// kernel or network stack of their own, whose loopback isn't that of the
+// namespace.
+func (o Options) plain() bool {
+	return slices.Contains([]string{"", "runc", "crun", "youki", "nvidia", "io.containerd.runc.v2"}, o.EngineRuntime)
 }
 
 // Check says what is missing for backends to run here, a sentence for each

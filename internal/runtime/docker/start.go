@@ -27,7 +27,7 @@ func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, e
 	if u.Executable.Image == "" {
 		return nil, errors.New("the docker runtime runs images only; this backend has a command and no image")
 	}
-	way, err := r.reached(ctx)
+	way, filter, err := r.known(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, e
 		}
 		return r.process(running, way), nil
 	}
-	p, err := r.bring(ctx, u, way, running)
+	p, err := r.bring(ctx, u, filter, way, running)
 	if err == nil {
 		release()
 		return p, nil
@@ -79,7 +79,7 @@ func (r *Runtime) guard(ctx context.Context, u runtime.Unit) (running warden.Run
 }
 
 // bring makes the container run, from whatever state it is in.
-func (r *Runtime) bring(ctx context.Context, u runtime.Unit, way reach, running warden.Running) (*process, error) {
+func (r *Runtime) bring(ctx context.Context, u runtime.Unit, filter string, way reach, running warden.Running) (*process, error) {
 	m, err := r.mounts(u)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func (r *Runtime) bring(ctx context.Context, u runtime.Unit, way reach, running 
 	if err != nil {
 		return nil, err
 	}
-	o, err := r.o.describe(u, marks.MarkEnv(u.Backend), way, m.mounts)
+	o, err := r.o.describe(u, marks.MarkEnv(u.Backend), filter, way, m.mounts)
 	if err != nil {
 		return nil, err
 	}

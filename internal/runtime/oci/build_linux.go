@@ -10,6 +10,7 @@ import (
 
 	"plane"
 	"plane/internal/runtime"
+	"plane/internal/runtime/isolation"
 )
 
 // build makes all of a container but the container: files, file system, spec.
@@ -54,10 +55,27 @@ func (r *Runtime) sandbox(h *host, f *filter, x plane.Executable, name string) s
 		hostname: name, readOnly: x.ReadOnly, limits: x.Limits,
 		caps: r.opts.CapAdd, userNS: !r.opts.NoUserNS, tmpfs: r.opts.TmpfsSize, filter: f,
 	}
+	if s.limits.PidsLimit == nil && r.counts(h) {
+		s.pids = isolation.Pids
+	}
 	if h.runc {
 		s.groups = containerGroup(r.opts.Home.Hash(), name)
 	}
 	return s
+}
+
+// counts reports whether processes are counted per sandbox without a cgroup,
+// which costs nothing. Kernels do that per user of a user namespace; older ones
+// take all sandboxes' users of one number for the same.
+func (r *Runtime) counts(h *host) bool { return !r.opts.NoUserNS && h.ownCounts }
+
+// limits are those that a cgroup is to keep.
+func (r *Runtime) limits(h *host, l plane.ResourceLimits) plane.ResourceLimits {
+	if l.PidsLimit == nil && !r.counts(h) {
+		n := int64(isolation.Pids)
+		l.PidsLimit = &n
+	}
+	return l
 }
 
 // user is whom an executable runs as.

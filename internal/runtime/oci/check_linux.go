@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"plane/internal/runtime/isolation"
 )
 
 // Check says what is missing for sandboxes to run here, a sentence for each
@@ -30,7 +32,7 @@ func (r *Runtime) Check(ctx context.Context) error {
 		h.controllers(),
 		h.staged(),
 		r.base(),
-		r.capabilities(),
+		isolation.CheckCapabilities(r.opts.CapAdd),
 	)
 }
 
@@ -129,20 +131,3 @@ func (r *Runtime) base() error {
 	}
 	return nil
 }
-
-// capabilities reports names that there aren't: crun would leave them out.
-func (r *Runtime) capabilities() error {
-	for _, c := range r.opts.CapAdd {
-		if !slices.Contains(capabilityNames, c) {
-			return fmt.Errorf("%q is no capability; write it like CAP_CHOWN", c)
-		}
-	}
-	return nil
-}
-
-var capabilityNames = strings.Fields(`CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_AUDIT_WRITE CAP_BLOCK_SUSPEND CAP_BPF
-	CAP_CHECKPOINT_RESTORE CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_IPC_LOCK CAP_IPC_OWNER
-	CAP_KILL CAP_LEASE CAP_LINUX_IMMUTABLE CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_MKNOD CAP_NET_ADMIN CAP_NET_BIND_SERVICE
-	CAP_NET_BROADCAST CAP_NET_RAW CAP_PERFMON CAP_SETFCAP CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYSLOG CAP_SYS_ADMIN
-	CAP_SYS_BOOT CAP_SYS_CHROOT CAP_SYS_MODULE CAP_SYS_NICE CAP_SYS_PACCT CAP_SYS_PTRACE CAP_SYS_RAWIO CAP_SYS_RESOURCE
-	CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_WAKE_ALARM`)

@@ -105,7 +105,7 @@ func (r *Runtime) claim(ctx context.Context, w waiting, image *picture, u runtim
 	if err := r.letOut(ctx, u, w.pid); err != nil {
 		return nil, err
 	}
-	o := r.order(u)
+	o := r.order(h, u)
 	o.Sandbox, o.Payload = w.id, payload
 	p, err := r.ask(ctx, o)
 	if errors.Is(err, warden.ErrNoSandbox) {

@@ -11,8 +11,9 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"plane/internal/runtime/isolation"
 )
 
 // filter is the list of system calls that sandboxes may make: Docker's default.
@@ -29,10 +30,9 @@ type filter struct {
 // newFilter makes the profile for sandboxes with these capabilities. by names
 // the program that compiles it, with its version.
 func newFilter(caps []string, dir, by string) (*filter, error) {
-	set := &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps, Inheritable: caps, Ambient: caps}
-	p, err := seccomp.GetDefaultProfile(&specs.Spec{Process: &specs.Process{Capabilities: set}, Linux: &specs.Linux{}})
+	p, err := isolation.Filter(caps)
 	if err != nil {
-		return nil, fmt.Errorf("make the list of system calls: %w", err)
+		return nil, err
 	}
 	b, err := json.Marshal(p)
 	if err != nil {

@@ -16,14 +16,15 @@ import (
 
 // host is what this machine has for sandboxes.
 type host struct {
-	launcher string // path of crun or runc
-	version  string // its own first line
-	runc     bool
-	nsenter  string
-	hide     []string // cgroup2 beside cgroups of version 1: crun refuses hosts with both
-	cgroups  string   // v1, v2 or hybrid
-	idmap    *os.File // a user namespace with the sandboxes' users; nil = none can be made
-	why      error    // why idmap is nil
+	launcher  string // path of crun or runc
+	version   string // its own first line
+	runc      bool
+	nsenter   string
+	hide      []string // cgroup2 beside cgroups of version 1: crun refuses hosts with both
+	cgroups   string   // v1, v2 or hybrid
+	ownCounts bool     // processes are counted per user namespace
+	idmap     *os.File // a user namespace with the sandboxes' users; nil = none can be made
+	why       error    // why idmap is nil
 }
 
 // look finds it out.
@@ -50,8 +51,21 @@ func look(ctx context.Context, wanted string) (*host, error) {
 		return nil, fmt.Errorf("look at mounts: %w", err)
 	}
 	h.cgroups, h.hide = cgroupKind(string(mounts))
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return nil, fmt.Errorf("look at the kernel: %w", err)
+	}
+	h.ownCounts = countsApart(unix.ByteSliceToString(uts.Release[:]))
 	h.idmap, h.why = userNamespace()
 	return h, nil
+}
+
+// countsApart reports whether a kernel counts the processes of a user in every
+// user namespace by itself: from 5.14 on.
+func countsApart(release string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return err == nil && (major > 5 || major == 5 && minor >= 14)
 }
 
 func findLauncher(wanted string) (string, error) {

@@ -26,7 +26,7 @@ type Options struct {
 	MountBase   string       // directory below which an executable's mount lies; "" = no mounts
 	CapAdd      []string     // capabilities that backends keep, such as "CAP_CHOWN"
 	NoUserNS    bool         // backends run as the host's own users: only where user namespaces are missing
-	TmpfsSize   int64        // bytes of /tmp, in memory; 0 = DefaultTmpfsSize
+	TmpfsSize   int64        // bytes of /tmp, in memory; 0 = isolation.TmpSize
 	DefaultDisk int64        // bytes of a backend's own layer unless it says otherwise; 0 = no limit
 	Prepared    Budget       // of prepared sandboxes
 	Log         *slog.Logger // nil = none
@@ -42,9 +42,6 @@ type Way interface {
 	// Resolvers are what a sandbox with a way out asks for names. There may be none.
 	Resolvers() []netip.Addr
 }
-
-// DefaultTmpfsSize is the size of /tmp.
-const DefaultTmpfsSize = 64 << 20
 
 // Budget bounds the sandboxes that wait to be taken.
 type Budget struct {

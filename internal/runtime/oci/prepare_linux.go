@@ -144,7 +144,7 @@ func (r *Runtime) prepare(ctx context.Context, like recipe) (w waiting, err erro
 	}
 	defer stage.Close()
 	err = r.Ask(ctx, func(c *warden.Client) error {
-		err := c.Prepare(ctx, warden.Sandbox{ID: w.id, Limits: like.like.Limits, Launch: r.launcher(h, stage, b, w.id, true)})
+		err := c.Prepare(ctx, warden.Sandbox{ID: w.id, Limits: r.limits(h, like.like.Limits), Launch: r.launcher(h, stage, b, w.id, true)})
 		if errors.Is(err, warden.ErrLost) {
 			return errInterrupted // what was launched is nobody's: not by the same name again
 		}

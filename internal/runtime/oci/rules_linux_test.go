@@ -40,6 +40,18 @@ func TestCgroupsOfEveryHost(t *testing.T) {
 	}
 }
 
+func TestOldKernelsCountAllSandboxesTogether(t *testing.T) {
+	for release, want := range map[string]bool{"6.1.0-18-amd64": true, "5.14.0": true, "5.10.0-28-arm64": false, "4.19": false, "strange": false} {
+		if got := countsApart(release); got != want {
+			t.Errorf("%s: %v", release, got)
+		}
+	}
+	r := newRuntime(nil, Options{NoUserNS: true})
+	if l := r.limits(&host{ownCounts: true}, plane.ResourceLimits{}); l.PidsLimit == nil {
+		t.Error("a sandbox of the machine's own users may fork without end")
+	}
+}
+
 func TestUsersAreResolvedAsByEngines(t *testing.T) {
 	passwd := []byte("root:x:0:0::/root:/bin/sh\n# no line\nbroken\napp:x:1000:1001::/srv/app:/bin/sh\nbig:x:70000:70000::/:\n")
 	group := []byte("root:x:0:\nwheel:x:10:root,app\napp:x:1001:app\nvideo:x:44:app,other\n")

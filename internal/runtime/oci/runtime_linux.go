@@ -14,6 +14,7 @@ import (
 	"plane/internal/drone/warden"
 	"plane/internal/image"
 	"plane/internal/runtime"
+	"plane/internal/runtime/isolation"
 	"plane/internal/runtime/line"
 )
 
@@ -51,7 +52,7 @@ func newRuntime(from source, o Options) *Runtime {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.TmpfsSize == 0 {
-		o.TmpfsSize = DefaultTmpfsSize
+		o.TmpfsSize = isolation.TmpSize
 	}
 	return &Runtime{
 		Line: line.New(o.Dial, o.Home, o.Log), opts: o, from: from, log: o.Log,
@@ -272,7 +273,7 @@ func (r *Runtime) run(ctx context.Context, h *host, f *filter, b bundle, image *
 		return nil, err
 	}
 	defer stage.Close()
-	o := r.order(u)
+	o := r.order(h, u)
 	launch := r.launcher(h, stage, b, string(u.Backend), false)
 	o.Launch = &launch
 	p, err := r.ask(ctx, o)
@@ -292,11 +293,11 @@ func (r *Runtime) launcher(h *host, s *stage, b bundle, id string, control bool)
 	}
 }
 
-func (r *Runtime) order(u runtime.Unit) warden.Order {
+func (r *Runtime) order(h *host, u runtime.Unit) warden.Order {
 	return warden.Order{
 		Backend: u.Backend, Key: u.Key.Hash(), Generation: u.Generation, Policy: u.Policy, Epoch: u.Epoch,
 		Deadline: u.Deadline, Grace: u.Grace, Port: r.port(u), Runtime: plane.RuntimeOCI,
-		Executable: plane.Executable{Limits: u.Executable.Limits},
+		Executable: plane.Executable{Limits: r.limits(h, u.Executable.Limits)},
 	}
 }
 

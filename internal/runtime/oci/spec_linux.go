@@ -8,20 +8,11 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"plane"
+	"plane/internal/runtime/isolation"
 )
 
 // shift is the host's number of a sandbox's root: layers are unpacked with it.
 const shift = 100_000
-
-// Paths that show the host or let it be changed, as container engines mask them.
-var (
-	maskedPaths = []string{
-		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
-		"/sys/devices/virtual/powercap", "/sys/firmware",
-	}
-	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
-)
 
 // sandbox is what a spec is made of. Nothing of it comes from a caller unless
 // it was checked.
@@ -36,6 +27,7 @@ type sandbox struct {
 	limits   plane.ResourceLimits
 	caps     []string
 	userNS   bool
+	pids     uint64 // the most that its user namespace may have; 0 = a cgroup bounds them
 	tmpfs    int64
 	binds    []bind // staged: their flags are those of the mounts already there
 	groups   string // where the container's own cgroups go; "" = it stays where it is forked
@@ -60,9 +52,10 @@ func (s sandbox) spec() *specs.Spec {
 				{Type: specs.UTSNamespace},
 				{Type: specs.IPCNamespace},
 				{Type: specs.NetworkNamespace},
+				{Type: specs.CgroupNamespace},
 			},
-			MaskedPaths:   maskedPaths,
-			ReadonlyPaths: readonlyPaths,
+			MaskedPaths:   isolation.MaskedPaths,
+			ReadonlyPaths: isolation.ReadonlyPaths,
 			CgroupsPath:   s.groups,
 			// Its network is its own: a port below 1024 is nobody else's there.
 			Sysctl: map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
@@ -99,6 +92,9 @@ func (s sandbox) process() *specs.Process {
 		if l.v != nil {
 			p.Rlimits = append(p.Rlimits, specs.POSIXRlimit{Type: l.name, Soft: uint64(*l.v), Hard: uint64(*l.v)})
 		}
+	}
+	if s.pids > 0 {
+		p.Rlimits = append(p.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_NPROC", Soft: s.pids, Hard: s.pids})
 	}
 	return p
 }

@@ -131,12 +131,26 @@ func end(t *testing.T, b *bed) {
 
 func soft(t *testing.T, b *bed) {
 	p := b.start(b.unit(b.Stays))
+	ctx := b.ctx()
 	for range 2 {
-		if err := p.Stop(b.ctx(), plane.Soft); err != nil && !errors.Is(err, runtime.ErrGone) {
+		if err := p.Stop(ctx, plane.Soft); err != nil && !errors.Is(err, runtime.ErrGone) {
 			t.Fatal(err)
 		}
 	}
-	b.wait(p)
+	// The first process of a container has signals ignored until it says what to
+	// do with them; on a busy machine it may not have come so far.
+	for {
+		wait, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		_, err := p.Wait(wait)
+		cancel()
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+		_ = p.Stop(ctx, plane.Soft)
+	}
 }
 
 func hard(t *testing.T, b *bed) {

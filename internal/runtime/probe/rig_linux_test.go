@@ -1,0 +1,228 @@
+package probe_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"plane"
+	"plane/internal/drone/dronetest"
+	"plane/internal/drone/home"
+	"plane/internal/drone/leaseclock"
+	"plane/internal/drone/warden"
+	"plane/internal/runtime"
+	"plane/internal/runtime/probe"
+)
+
+const role = "PLANE_PROBE_TEST"
+
+// TestMain runs the tests in a network namespace of their own, which stands for
+// the machine: nothing of the real one is touched. Its own program serves as
+// reaper and warden, too.
+func TestMain(m *testing.M) {
+	dronetest.Parts(100 * time.Millisecond)
+	if os.Geteuid() != 0 || os.Getenv(role) != "" {
+		os.Exit(m.Run())
+	}
+	c := exec.Command(os.Args[0], os.Args[1:]...)
+	c.Env = append(os.Environ(), role+"=machine", "SECRET_OF_THE_DRONE=1")
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if err := c.Run(); err != nil {
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// drone is one without an agent: the test is the agent.
+type drone struct {
+	t    *testing.T
+	home home.Home
+	r    runtime.Runtime
+	last atomic.Int32
+	argv func(args ...string) plane.Executable // that runs the program inside
+
+	engine   bool     // a Docker engine runs the backends
+	prepared bool     // backends take prepared sandboxes
+	logs     []string // directories with output, beside the drone's
+}
+
+func newHome(t *testing.T) home.Home {
+	t.Helper()
+	// Not t.TempDir: the paths of its sockets would be too long.
+	dir, err := os.MkdirTemp("", "plane")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := home.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(h.Dir) })
+	return h
+}
+
+func newDrone(t *testing.T) *drone {
+	t.Helper()
+	d := &drone{t: t, home: newHome(t)}
+	t.Cleanup(d.end)
+	return d
+}
+
+func (d *drone) dial(ctx context.Context) (*warden.Client, error) {
+	return dronetest.Dial(ctx, d.home)
+}
+
+func (d *drone) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	d.t.Cleanup(cancel)
+	return ctx
+}
+
+// unit is a backend that runs the program inside with args. It has data and a
+// socket of its own.
+func (d *drone) unit(args ...string) runtime.Unit {
+	d.t.Helper()
+	id := plane.BackendID(fmt.Sprintf("b%d-%s", d.last.Add(1), d.home.Hash()))
+	u := runtime.Unit{
+		Backend: id, Key: plane.Key{Name: string(id)}, Generation: 1,
+		Policy: plane.Fast, Epoch: 1, Deadline: leaseclock.Lease().Now().Add(10 * time.Minute), Grace: 500 * time.Millisecond,
+		Executable: d.argv(args...), Env: []string{"PORT=8080"}, Port: 8080,
+		Doors: d.home.DoorDir(id), Data: filepath.Join(d.home.Dir, "data-"+string(id)), DataNew: true,
+	}
+	for _, dir := range []string{u.Doors, u.Data} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	d.listen("unix", filepath.Join(u.Doors, filepath.Base(runtime.Socket)))
+	return u
+}
+
+func (d *drone) start(u runtime.Unit) runtime.Process {
+	d.t.Helper()
+	if _, err := d.r.Prepare(d.ctx(), u, func(runtime.Progress) {}); err != nil {
+		d.t.Fatal(err)
+	}
+	p, err := d.r.Start(d.ctx(), u)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return p
+}
+
+// run runs a unit to its end.
+func (d *drone) run(u runtime.Unit) (plane.Exit, string) {
+	d.t.Helper()
+	exit, err := d.start(u).Wait(d.ctx())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	out, err := d.r.(runtime.Logger).Output(d.ctx(), u.Backend, 20, false)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer out.Close()
+	b, err := io.ReadAll(out)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return exit, strings.TrimSpace(string(b))
+}
+
+// look has a unit report on what a asks.
+func (d *drone) look(u runtime.Unit, a probe.Ask) probe.Report {
+	d.t.Helper()
+	const file = "report.json"
+	a.Report = filepath.Join(runtime.DataDir, file)
+	if u.Executable.Kind() == plane.KindProcess {
+		a.Report = filepath.Join(u.Data, file)
+	}
+	a.Namespaces = map[string]string{}
+	for _, name := range []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"} {
+		a.Namespaces[name], _ = os.Readlink("/proc/self/ns/" + name)
+	}
+	told, err := json.Marshal(a)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	u.Env = append(u.Env, probe.AskEnv+"="+string(told))
+	exit, out := d.run(u)
+	b, err := os.ReadFile(filepath.Join(u.Data, file))
+	var r probe.Report
+	if err != nil || json.Unmarshal(b, &r) != nil || exit.Code == nil || *exit.Code != 0 {
+		d.t.Fatalf("no report: %v, %+v %s", err, exit, out)
+	}
+	return r
+}
+
+// listen has somebody answer there until the end of the test.
+func (d *drone) listen(network, address string) net.Addr {
+	d.t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { _ = l.Close() })
+	go answer(l)
+	return l.Addr()
+}
+
+// answer takes connections until its listener is closed.
+func answer(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_ = c.Close()
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("never: " + what)
+		}
+	}
+}
+
+// end makes absent what runs.
+func (d *drone) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	found, err := d.r.Found(ctx)
+	if err != nil {
+		d.t.Errorf("at the end: %v", err)
+	}
+	for _, f := range found {
+		p, err := d.r.Attach(ctx, f.Backend)
+		if err != nil {
+			continue
+		}
+		_ = p.Stop(ctx, plane.Hard)
+		if _, err := p.Wait(ctx); err != nil {
+			d.t.Errorf("at the end: %v", err)
+		}
+		if err := p.Forget(ctx); err != nil {
+			d.t.Errorf("at the end: %v", err)
+		}
+	}
+	d.r.(interface{ Close() }).Close()
+	eventually(d.t, "warden and reaper leave", func() bool {
+		_, w := d.home.Holder("warden")
+		_, r := d.home.Holder("reaper")
+		return !w && !r
+	})
+}
