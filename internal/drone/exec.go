@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"sync"
 
+	"plane"
 	"plane/internal/runtime"
 	"plane/internal/wire"
 )
@@ -26,7 +28,10 @@ type execution struct {
 
 const execPart = 32 << 10 // bytes a message
 
-var errWindow = errors.New("more input came than the window allows")
+var (
+	errWindow      = errors.New("more input came than the window allows")
+	errBackendEnds = errors.New("the backend does not run, or is about to end")
+)
 
 // exec runs a command, away from everything that must arrive.
 func (l *link) exec(work context.Context, m wire.ExecAsk) {
@@ -69,18 +74,36 @@ func (l *link) execute(ctx context.Context, m wire.ExecAsk, e *execution, in io.
 		return 0, errors.New("the backend does not run here any more")
 	}
 	g := r.now.Load()
-	if g.process == nil || g.state.Status.Ending() {
-		return 0, errors.New("the backend does not run, or is about to end")
+	if g.process == nil || g.state.Status.Ending() || !r.guests.enter() {
+		return 0, errBackendEnds
 	}
+	defer r.guests.leave()
 	x, ok := g.process.(runtime.Execer)
 	if !ok {
 		return 0, errors.New("the backend's runtime can't run further commands")
 	}
 	r.log.Info("running a command in the backend", "actor", m.Actor, "command", m.Argv)
-	return x.Exec(ctx, runtime.Command{
+	exit, err := x.Exec(ctx, runtime.Command{
+		Unit: r.unit(g.given, r.socket()),
 		Argv: m.Argv, TTY: m.TTY, Rows: m.Rows, Cols: m.Cols, Resize: e.resize, Stdin: in,
 		Stdout: &execOutput{ctx: ctx, l: l, id: m.ID, e: e}, Stderr: &execOutput{ctx: ctx, l: l, id: m.ID, e: e, stderr: true},
 	})
+	if errors.Is(err, runtime.ErrGone) {
+		err = errBackendEnds
+	}
+	return exit, err
+}
+
+// socket is that of the backend, "" if it was given none.
+func (r *runner) socket() string {
+	if r.exec.Kind() == plane.KindImage {
+		return runtime.Socket // as it is seen inside
+	}
+	at := r.Home.BackendSocket(r.id)
+	if _, err := os.Stat(at); err != nil {
+		return ""
+	}
+	return at
 }
 
 // execPart takes what the asker says. It never waits.

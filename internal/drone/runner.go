@@ -48,6 +48,7 @@ type runner struct {
 	used    metered
 	pull    atomic.Pointer[wire.Progress] // that wasn't told yet
 	bounded atomic.Bool                   // writes beyond its disk limit fail
+	guests  guests
 
 	course
 }
@@ -71,6 +72,7 @@ type course struct {
 type glance struct {
 	state   plane.State
 	process runtime.Process
+	given   portSet
 }
 
 func newRunner(s *shared, id plane.BackendID, b journal.Backend, p journal.Progress, h journal.Holds) *runner {
@@ -340,7 +342,7 @@ func (r *runner) leave() {
 }
 
 // look publishes what others may see.
-func (r *runner) look() { r.now.Store(&glance{state: r.state, process: r.process}) }
+func (r *runner) look() { r.now.Store(&glance{state: r.state, process: r.process, given: r.given}) }
 
 // due is the event that time brings next, and when.
 func (r *runner) due() (plane.Event, plane.Instant) {

@@ -17,7 +17,7 @@ func (r *runner) prepare(ctx context.Context) {
 		r.fail(errors.New(r.refused))
 		return
 	}
-	unit := r.unit("")
+	unit := r.unit(r.given, "")
 	r.helpers.Go(func() {
 		prepared, err := r.runtime.Prepare(ctx, unit, r.tellPull)
 		if err == nil && ctx.Err() == nil {
@@ -46,7 +46,7 @@ func (r *runner) start(ctx context.Context) {
 		return
 	}
 	r.starting = true
-	unit, given := r.unit(r.openDoor()), r.given
+	unit, given := r.unit(r.given, r.openDoor()), r.given
 	r.helpers.Go(func() {
 		sctx, cancel := outlive(ctx, startLeeway)
 		p, err := r.runtime.Start(sctx, unit)
@@ -133,7 +133,7 @@ func (r *runner) fail(err error) {
 	r.tell(plane.Event{Kind: plane.EventFailed, Exit: exit})
 }
 
-func (r *runner) unit(socket string) runtime.Unit {
+func (r *runner) unit(given portSet, socket string) runtime.Unit {
 	egress, _ := plane.ParseEgress(r.record.Spec.Egress) // checked with the spec
 	doors := ""
 	if r.exec.Kind() == plane.KindImage {
@@ -147,10 +147,10 @@ func (r *runner) unit(socket string) runtime.Unit {
 		Epoch:      r.record.Epoch,
 		Deadline:   r.keeper.deadline(r.record.Policy, r.record.Epoch),
 		Grace:      r.record.Spec.Grace(),
-		Executable: command(r.exec, r.given, r.BaseDir),
-		Env:        environment(r.BaseEnv, r.exec, r.id, r.record, r.given, r.dataDir(), socket),
-		Port:       r.given.main,
-		Ports:      r.given.further,
+		Executable: command(r.exec, given, r.BaseDir),
+		Env:        environment(r.BaseEnv, r.exec, r.id, r.record, given, r.dataDir(), socket),
+		Port:       given.main,
+		Ports:      given.further,
 		Doors:      doors,
 		Data:       r.dataDir(),
 		DataNew:    r.record.Spec.Data == plane.DataScratch || r.record.Volume != nil && r.record.Volume.New,

@@ -73,8 +73,12 @@ func (r *runner) mayIdle(ctx context.Context) (bool, string) {
 	case r.state.Status != plane.Ready:
 		return false, "it is " + string(r.state.Status)
 	}
+	if n := r.guests.closeUnlessAny(); n > 0 {
+		return false, commandsRun(n)
+	}
 	if plane.UseHolds.Counts(r.record.Spec.Idle) {
 		if why, held := r.holds.closeUnlessHeld(); held {
+			r.guests.open()
 			return false, why
 		}
 	}

@@ -118,13 +118,16 @@ type Usage struct {
 // Execer is a power of processes: another command beside the backend's own, in
 // the same place and with the same environment and limits.
 type Execer interface {
-	// Exec runs c until it ends or ctx does, which kills it. Its exit code is
-	// -1 where a signal ended it and nothing tells 128 + signal.
+	// Exec runs c until it ends, or is killed because ctx or the backend has
+	// ended; then what it left running is ended too, and nothing of it outlives
+	// the backend, whoever else dies. Its exit code is 128 + signal where a signal
+	// ended it, and -1 where nothing tells. Errors are sentences, or ErrGone.
 	Exec(ctx context.Context, c Command) (exit int, err error)
 }
 
-// Command is what Execer runs.
+// Command is what Execer runs. What it writes to must fail once ctx has ended.
 type Command struct {
+	Unit           Unit // the backend, as it was started: environment and limits for a runtime that keeps neither
 	Argv           []string
 	TTY            bool
 	Rows, Cols     uint16      // of the terminal at first

@@ -44,6 +44,7 @@ func newGroups(hash string, log *slog.Logger) *groups {
 	for _, parent := range []string{mount, filepath.Join(mount, ownGroup())} {
 		g := &groups{base: filepath.Join(parent, "plane-"+hash), hash: hash}
 		if err := g.try(parent); err == nil {
+			g.has2("memory") // that it counts, where it can be had: joining one of version 1 costs too much for that
 			return g
 		}
 	}

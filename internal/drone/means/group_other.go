@@ -14,15 +14,14 @@ type groups struct{}
 func newGroups(string, *slog.Logger) *groups { return nil }
 func groupsAt(string, string) *groups        { return nil }
 
-func (g *groups) dir() string                              { return "" }
-func (g *groups) kill(plane.BackendID) error               { return nil }
-func (g *groups) procs(plane.BackendID) ([]int, error)     { return nil, nil }
-func (g *groups) populated() []plane.BackendID             { return nil }
-func (g *groups) children() []plane.BackendID              { return nil }
-func (g *groups) clean(plane.BackendID)                    {}
-func (g *groups) tidy()                                    {}
-func (g *groups) outOfMemory(plane.BackendID) bool         { return false }
-func (g *groups) usage(plane.BackendID) (_ Usage, ok bool) { return Usage{}, false }
+func (g *groups) dir() string                          { return "" }
+func (g *groups) kill(plane.BackendID) error           { return nil }
+func (g *groups) procs(plane.BackendID) ([]int, error) { return nil, nil }
+func (g *groups) populated() []plane.BackendID         { return nil }
+func (g *groups) children() []plane.BackendID          { return nil }
+func (g *groups) clean(plane.BackendID)                {}
+func (g *groups) tidy()                                {}
+func (g *groups) outOfMemory(plane.BackendID) bool     { return false }
 
 func (g *groups) limit(plane.BackendID, plane.ResourceLimits) (join []joining, missing []string) {
 	return nil, nil

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"plane"
 )
@@ -127,22 +126,4 @@ func (g *groups) outOfMemory(id plane.BackendID) bool {
 		}
 	}
 	return false
-}
-
-// usage is what the cgroup counted; ok is false without one.
-func (g *groups) usage(id plane.BackendID) (u Usage, ok bool) {
-	if g == nil {
-		return Usage{}, false
-	}
-	b, err := os.ReadFile(filepath.Join(g.of(id), "cpu.stat"))
-	if err != nil {
-		return Usage{}, false
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, found := strings.CutPrefix(line, "usage_usec "); found {
-			n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-			u.CPU = time.Duration(n) * time.Microsecond
-		}
-	}
-	return u, true
 }

@@ -117,17 +117,20 @@ func (m *Means) Procs(id Identity) ([]int, error) {
 	return m.search(newCensus(), id), nil
 }
 
-// search finds the processes of id among all. Those of its session count only
-// while its first process is there, dead or alive, because otherwise another
-// session may have got the number.
 func (m *Means) search(all *census, id Identity) []int {
+	return all.of(m.mark(id.Backend), id.Pid, id.Start)
+}
+
+// of finds the processes with a mark, and those of the session of a first
+// process. The latter count only while that is there, dead or alive, because
+// otherwise another session may have got the number.
+func (all *census) of(mark string, pid int, start uint64) []int {
 	session := 0
 	for _, p := range all.procs {
-		if id.Pid != 0 && p.Pid == id.Pid && p.Start == id.Start {
+		if pid != 0 && p.Pid == pid && p.Start == start {
 			session = p.Pid
 		}
 	}
-	mark := m.mark(id.Backend)
 	var found []int
 	for _, p := range all.procs {
 		if p.Zombie || p.Pid == os.Getpid() {

@@ -92,16 +92,21 @@ func (w *warden) serveAgent(ctx context.Context, c *conn, pid int, welcome *mess
 		end()
 		return
 	}
+	first := true
 	for q := range w.agents {
 		if q.pid != pid {
 			former = append(former, q)
 		}
+		first = first && q.pid != pid
 	}
 	w.agents[p] = true
 	w.touchLocked()
 	w.mu.Unlock()
 	for _, q := range former {
 		q.retire()
+	}
+	if first { // one before it may have ended while there was no warden
+		w.keepers.Go(func() { w.means.EndGuests(ctx, w.connected) })
 	}
 	var questions sync.WaitGroup
 	defer func() {
@@ -117,6 +122,7 @@ func (w *warden) serveAgent(ctx context.Context, c *conn, pid int, welcome *mess
 		w.mu.Unlock()
 		if gone {
 			w.discardOf(ctx, pid)
+			w.means.EndGuests(ctx, w.connected)
 		}
 	}()
 	if c.send(welcome) != nil {
@@ -142,6 +148,19 @@ func (w *warden) serveAgent(ctx context.Context, c *conn, pid int, welcome *mess
 			_ = c.send(answer)
 		})
 	}
+}
+
+// connected reports whether that agent is: what it runs in backends for somebody
+// ends with it.
+func (w *warden) connected(pid int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for p := range w.agents {
+		if p.pid == pid {
+			return true
+		}
+	}
+	return false
 }
 
 // answer does what m asks. What it starts lives as long as life; what it waits

@@ -26,6 +26,7 @@ func TestRuntime(t *testing.T) {
 			Stays:    does("sleep"),
 			Stubborn: does("stubborn", "sleep"),
 			Ends:     does("say", "bye", "exit", "3"),
+			Lingers:  does("say", "bye", "stubborn", "sleep"),
 			Says:     "bye",
 		}
 	})

@@ -227,7 +227,7 @@ func TestPreparedRuntime(t *testing.T) {
 				g.r = g.runtime()
 				return g.r
 			},
-			Stays: run("/server"), Stubborn: run("/server", "stubborn"), Ends: run("/server", "exit", "3"), Says: "bye",
+			Stays: run("/server"), Stubborn: run("/server", "stubborn"), Ends: run("/server", "exit", "3"), Lingers: run("/server", "lingers"), Says: "bye",
 		}
 	})
 }

@@ -30,6 +30,7 @@ func TestRuntime(t *testing.T) {
 					Stays:    run("/server"),
 					Stubborn: run("/server", "stubborn"),
 					Ends:     run("/server", "exit", "3"),
+					Lingers:  run("/server", "lingers"),
 					Says:     "bye",
 				}
 			})

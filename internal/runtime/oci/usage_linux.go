@@ -30,7 +30,10 @@ func (p *process) Usage(ctx context.Context) (runtime.Usage, error) {
 	if err != nil {
 		return runtime.Usage{}, err
 	}
-	out := runtime.Usage{CPU: u.CPU, Memory: u.Memory, Disk: p.r.written(ctx, p.Running.Backend, p.bundle())}
+	out := runtime.Usage{
+		CPU: u.CPU, Memory: u.Memory, Cache: u.Cache, Pids: u.Pids,
+		Disk: p.r.written(ctx, p.Running.Backend, p.bundle()),
+	}
 	out.Received, out.Sent = means.Traffic(p.Running.Pid)
 	return out, nil
 }

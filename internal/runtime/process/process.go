@@ -36,6 +36,7 @@ var (
 	_ runtime.Logger   = (*Runtime)(nil)
 	_ runtime.Meter    = (*process)(nil)
 	_ runtime.Listener = (*process)(nil)
+	_ runtime.Execer   = (*process)(nil)
 )
 
 // New makes a Runtime. dial is called for the first connection and after each

@@ -38,6 +38,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "agent" {
 		formerAgent(os.Args[2])
 	}
+	if len(os.Args) == 6 && os.Args[1] == "exec-agent" {
+		execAgent(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 

@@ -19,7 +19,7 @@ func (p *process) Address() string { return address(p.Running.Port) }
 func (p *process) Usage(context.Context) (runtime.Usage, error) {
 	m, id := p.Look()
 	u, err := m.Usage(id)
-	return runtime.Usage{CPU: u.CPU, Memory: u.Memory}, err
+	return runtime.Usage{CPU: u.CPU, Memory: u.Memory, Cache: u.Cache, Pids: u.Pids}, err
 }
 
 // Listening looks at the sockets of the backend's processes.

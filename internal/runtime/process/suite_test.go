@@ -26,9 +26,10 @@ func TestRuntime(t *testing.T) {
 						t.Cleanup(r.Close)
 						return r
 					},
-					Stays:    sh("sleep 60"),
+					Stays:    sh("exec sleep 60"),
 					Stubborn: sh("trap '' TERM; while :; do sleep 0.05; done"),
 					Ends:     sh("echo bye; exit 3"),
+					Lingers:  sh("trap '' TERM; echo bye; while :; do sleep 0.05; done"),
 					Says:     "bye",
 				}
 			})

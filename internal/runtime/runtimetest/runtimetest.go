@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ type Bed struct {
 	Stays    plane.Executable // until it is asked to end
 	Stubborn plane.Executable // ignores SIGTERM; zero = can't be had
 	Ends     plane.Executable // at once, with code 3, after writing Says
+	Lingers  plane.Executable // stubborn, after writing Says, and may run beside another; zero = can't be had
 	Says     string           // "" = it writes nothing
 }
 
@@ -41,6 +43,10 @@ func Run(t *testing.T, open func(t *testing.T) Bed) {
 		"stopping what is gone is no failure":      gone,
 		"output is kept, if the runtime keeps any": output,
 		"usage is told, if the runtime measures":   usage,
+		"usage grows, if the runtime measures":     usageGrows,
+		"commands run in it, if any can":           commands,
+		"a command ends with who asked for it":     commandLeft,
+		"a command ends with its backend":          commandEnds,
 		"many start and end at once":               many,
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
@@ -275,5 +281,160 @@ func many(t *testing.T, b *bed) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// usageGrows: with each process that is there.
+func usageGrows(t *testing.T, b *bed) {
+	u := b.unit(b.Stays)
+	p := b.start(u)
+	m, ok := p.(runtime.Meter)
+	if !ok {
+		t.Skip("doesn't measure")
+	}
+	before := b.usage(m, "is told", func(u runtime.Usage) bool { return u.Pids > 0 && u.Memory > 0 })
+	if _, ok := p.(runtime.Execer); !ok || !b.lingers() {
+		t.Skip("runs no further commands")
+	}
+	c := b.exec(p, u, b.Lingers.Command)
+	b.says(c)
+	after := b.usage(m, "grows", func(u runtime.Usage) bool { return u.Pids > before.Pids && u.CPU >= before.CPU })
+	t.Logf("%+v, then %+v", before, after)
+}
+
+// usage polls until what is told is as it should be.
+func (b *bed) usage(m runtime.Meter, what string, ok func(runtime.Usage) bool) runtime.Usage {
+	b.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		u, err := m.Usage(b.ctx())
+		if err == nil && ok(u) {
+			return u
+		}
+		if time.Now().After(end) {
+			b.t.Fatalf("usage never %s: %+v, %v", what, u, err)
+		}
+	}
+}
+
+func (b *bed) lingers() bool { return len(b.Lingers.Command) > 0 }
+
+// command is one that was begun.
+type command struct {
+	exit  int
+	err   error
+	done  chan struct{}
+	leave context.CancelFunc
+
+	mu  sync.Mutex // guards out
+	out strings.Builder
+}
+
+func (c *command) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.Write(p)
+}
+
+func (c *command) said() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.String()
+}
+
+// says waits until it has begun.
+func (b *bed) says(c *command) {
+	b.t.Helper()
+	for end := time.Now().Add(patience); !strings.Contains(c.said(), b.Says); time.Sleep(2 * time.Millisecond) {
+		select {
+		case <-c.done:
+			b.t.Fatalf("it has ended: %d, %v, %q", c.exit, c.err, c.said())
+		default:
+		}
+		if time.Now().After(end) {
+			b.t.Fatalf("it never says %q, but %q", b.Says, c.said())
+		}
+	}
+}
+
+// exec begins a command. Its input stays open.
+func (b *bed) exec(p runtime.Process, u runtime.Unit, argv []string) *command {
+	ctx, leave := context.WithCancel(b.ctx())
+	in, keys := io.Pipe()
+	c := &command{done: make(chan struct{}), leave: leave}
+	b.t.Cleanup(func() {
+		leave()
+		_ = keys.Close()
+		<-c.done
+	})
+	go func() {
+		defer close(c.done)
+		c.exit, c.err = p.(runtime.Execer).Exec(ctx, runtime.Command{Unit: u, Argv: argv, Stdin: in, Stdout: c, Stderr: c})
+	}()
+	return c
+}
+
+func (b *bed) ended(c *command) {
+	b.t.Helper()
+	select {
+	case <-c.done:
+	case <-time.After(patience):
+		b.t.Fatal("the command goes on")
+	}
+}
+
+func commands(t *testing.T, b *bed) {
+	u := b.unit(b.Stays)
+	p := b.start(u)
+	if _, ok := p.(runtime.Execer); !ok {
+		t.Skip("runs none")
+	}
+	for range 2 {
+		c := b.exec(p, u, b.Ends.Command)
+		if b.ended(c); c.err != nil || c.exit != 3 || !strings.Contains(c.said(), b.Says) {
+			t.Errorf("exit %d, %v, %q", c.exit, c.err, c.said())
+		}
+	}
+	brief, cancel := context.WithTimeout(b.ctx(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := p.Wait(brief); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the backend ended with a command: %v", err)
+	}
+}
+
+func commandLeft(t *testing.T, b *bed) {
+	u := b.unit(b.Stays)
+	p := b.start(u)
+	m, measures := p.(runtime.Meter)
+	if _, ok := p.(runtime.Execer); !ok || !measures || !b.lingers() {
+		t.Skip("runs none, or nothing shows that it does")
+	}
+	c := b.exec(p, u, b.Lingers.Command)
+	b.says(c)
+	during := b.usage(m, "is told", func(u runtime.Usage) bool { return u.Pids > 1 })
+	c.leave()
+	if b.ended(c); !errors.Is(c.err, context.Canceled) {
+		t.Errorf("%d, %v", c.exit, c.err)
+	}
+	b.usage(m, "falls", func(u runtime.Usage) bool { return u.Pids < during.Pids })
+}
+
+func commandEnds(t *testing.T, b *bed) {
+	u := b.unit(b.Stays)
+	p := b.start(u)
+	if _, ok := p.(runtime.Execer); !ok || !b.lingers() {
+		t.Skip("runs none")
+	}
+	c := b.exec(p, u, b.Lingers.Command)
+	b.says(c)
+	if err := p.Stop(b.ctx(), plane.Hard); err != nil {
+		t.Fatal(err)
+	}
+	b.wait(p)
+	if b.ended(c); c.err == nil && c.exit == 0 {
+		t.Errorf("exit %d, %v", c.exit, c.err)
+	}
+	late := b.exec(p, u, b.Ends.Command)
+	if b.ended(late); !errors.Is(late.err, runtime.ErrGone) {
+		t.Errorf("in one that has ended: %d, %v", late.exit, late.err)
 	}
 }

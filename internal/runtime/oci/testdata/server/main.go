@@ -28,6 +28,10 @@ func main() {
 		os.Exit(code)
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
+	case "lingers": // beside another
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("bye")
+		select {}
 	case "fill":
 		fill(os.Args[2])
 	case "terminal":
