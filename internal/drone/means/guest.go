@@ -18,6 +18,9 @@ import (
 // is found whatever it does: it has the backend's cgroup and marker, so that it
 // ends with the backend, and beside them a cgroup or marker of its own.
 type Guest struct {
+	// Wanders says that something else moves it to cgroups of its choice.
+	Wanders bool
+
 	m    *Means
 	of   Identity
 	name string
@@ -104,27 +107,43 @@ const guestPatience = 5 * time.Second
 
 // End kills all of it, until nothing is left. It may be called twice.
 func (g *Guest) End() {
+	repeat(context.Background(), func() bool { return g.Kill() == 0 })
 	g.mu.Lock()
-	pid, start, leaf := g.pid, g.start, g.leaf
-	g.mu.Unlock()
-	dir := plane.BackendID(string(g.of.directory()) + "/" + g.name)
-	repeat(context.Background(), func() (gone bool) {
-		if leaf {
-			if err := g.m.groups.kill(dir); err != nil {
-				g.m.log.Error("a cgroup can't be killed", "backend", g.of.Backend, "command", g.name, "error", err)
-			}
-			pids, err := g.m.groups.procs(dir)
-			return err == nil && len(pids) == 0
-		}
-		found := newCensus().of(g.mark(), pid, start)
-		for _, pid := range found {
-			_ = kill(pid, sigKill)
-		}
-		return len(found) == 0
-	})
-	if leaf {
-		g.m.groups.clean(dir)
+	defer g.mu.Unlock()
+	if g.leaf {
+		g.m.groups.clean(g.dir())
 	}
+}
+
+// dir is its cgroup, as if it were a backend's.
+func (g *Guest) dir() plane.BackendID {
+	return plane.BackendID(string(g.of.directory()) + "/" + g.name)
+}
+
+// Kill sends SIGKILL to all of it and tells how many processes these were.
+func (g *Guest) Kill() (found int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.leaf {
+		if err := g.m.groups.kill(g.dir()); err != nil {
+			g.m.log.Error("a cgroup can't be killed", "backend", g.of.Backend, "command", g.name, "error", err)
+		}
+		pids, err := g.m.groups.procs(g.dir())
+		if found = len(pids); err != nil {
+			found++
+		}
+		if !g.Wanders {
+			return found
+		}
+	}
+	for _, pid := range newCensus().of(g.mark(), g.pid, g.start) {
+		if g.of.Engine {
+			thaw(pid)
+		}
+		_ = kill(pid, sigKill)
+		found++
+	}
+	return found
 }
 
 // repeat does f until it says that nothing is left.

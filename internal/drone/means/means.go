@@ -273,14 +273,9 @@ type Proc struct {
 
 func (m *Means) mark(id plane.BackendID) string { return m.hash + ":" + string(id) }
 
-// MarkEnv is the entry for the environment of a backend. A part of one that is
-// to be found by itself has a further name, which comes last.
-func (m *Means) MarkEnv(ids ...plane.BackendID) string {
-	all := strings.Fields(os.Getenv(markerName))
-	for _, id := range ids {
-		all = append(all, m.mark(id))
-	}
-	return markerName + "=" + strings.Join(all, " ")
+// MarkEnv is the entry for the environment of a backend.
+func (m *Means) MarkEnv(id plane.BackendID) string {
+	return markerName + "=" + strings.TrimSpace(os.Getenv(markerName)+" "+m.mark(id))
 }
 
 // census is all processes, each of which is asked for its markers at most once.

@@ -2,7 +2,6 @@ package docker
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"sync"
@@ -12,9 +11,9 @@ import (
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
-	"plane"
 	"plane/internal/drone/means"
 	"plane/internal/runtime"
+	"plane/internal/runtime/line"
 )
 
 // Exec runs another command in the container, as its user and with its
@@ -26,10 +25,10 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	x := &execution{r: p.r, c: c, marks: marks, mark: p.id + "/" + plane.BackendID(rand.Text())}
+	x := &execution{r: p.r, c: c, guest: marks.NewGuest(p.identity())}
 	made, err := p.r.engine.ExecCreate(ctx, containerName(p.id), client.ExecCreateOptions{
 		Cmd: c.Argv, TTY: c.TTY, AttachStdin: c.Stdin != nil, AttachStdout: true, AttachStderr: !c.TTY,
-		Env: []string{marks.MarkEnv(p.id, x.mark)},
+		Env: []string{x.guest.MarkEnv()},
 	})
 	if err != nil {
 		return -1, p.r.execRefused(ctx, err)
@@ -43,11 +42,49 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 		return -1, p.r.execRefused(ctx, err)
 	}
 	defer conn.Close()
-	code, err := x.run(ctx, conn.HijackedResponse)
-	if err != nil {
+	while, end := context.WithCancelCause(ctx)
+	var watcher sync.WaitGroup
+	defer watcher.Wait()
+	defer end(nil)
+	watcher.Go(func() { p.watchGuest(while, marks, end) })
+	code, err := x.run(while, conn.HijackedResponse)
+	dead := p.Pid() != 0 && !p.alive() // and with it all that ran there
+	switch {
+	case err == nil:
+		x.guest.End() // what it left
+	case !dead:
 		x.giveUp()
 	}
+	switch cause := context.Cause(while); {
+	case cause != nil:
+		return -1, cause
+	case dead && (code == killed || err != nil):
+		return -1, line.ErrEnded
+	}
 	return code, err
+}
+
+const (
+	killed    = 128 + int(unix.SIGKILL)
+	engineLag = 2 * time.Second // how long an engine may take to tell of an end that we have seen
+)
+
+// watchGuest ends a command whose backend has ended, also when the engine
+// doesn't say so.
+func (p *process) watchGuest(ctx context.Context, m *means.Means, end context.CancelCauseFunc) {
+	h := m.OpenHandle(p.identity())
+	if p.Pid() == 0 || h == nil {
+		return
+	}
+	defer h.Close()
+	if m.Ended(ctx, h) != nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(engineLag):
+		end(line.ErrEnded)
+	}
 }
 
 // execution is one use of Exec.
@@ -55,8 +92,7 @@ type execution struct {
 	r     *Runtime
 	c     runtime.Command
 	id    string // the engine's
-	marks *means.Means
-	mark  plane.BackendID // a name that only what this command started carries
+	guest *means.Guest
 }
 
 // run passes everything on until the command ends.
@@ -72,9 +108,11 @@ func (x *execution) run(ctx context.Context, conn client.HijackedResponse) (int,
 	if x.c.Stdin != nil {
 		go func() { // until its reader ends: nothing else can end a Read
 			_, _ = io.Copy(conn.Conn, x.c.Stdin)
-			if !x.c.TTY { // a terminal's end of input would be the end of its output too
-				_ = conn.CloseWrite()
+			if x.c.TTY { // whose end of input would be the end of its output too
+				_, _ = conn.Conn.Write([]byte{line.EndOfInput})
+				return
 			}
+			_ = conn.CloseWrite()
 		}()
 	}
 	if err := x.show(conn.Reader); err != nil && ctx.Err() == nil {
@@ -171,13 +209,10 @@ func (x *execution) giveUp() {
 func (x *execution) kill(ctx context.Context) {
 	begun, waited := false, time.Duration(0)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		id := means.Identity{Backend: x.mark, Engine: true}
-		left, err := x.marks.Procs(id)
 		switch {
-		case err == nil && len(left) > 0:
+		case x.guest.Kill() > 0:
 			begun, pause = true, 5*time.Millisecond
-			x.marks.Kill(id)
-		case err == nil && (begun || x.over(ctx, pause, &waited)):
+		case begun || x.over(ctx, pause, &waited):
 			return
 		}
 		select {

@@ -28,8 +28,8 @@ type output struct {
 	to   io.Writer
 }
 
-// endOfInput is the key that ends the input of a program in a terminal.
-const endOfInput = 4
+// EndOfInput is the key that ends the input of a program in a terminal.
+const EndOfInput = 4
 
 // adopt takes over a terminal; nil is none.
 func (s *streams) adopt(terminal *os.File) {
@@ -103,7 +103,7 @@ func (s *streams) feed() {
 	switch {
 	case s.terminal != nil:
 		if _, err := io.Copy(s.terminal, s.c.Stdin); err == nil {
-			_, _ = s.terminal.Write([]byte{endOfInput})
+			_, _ = s.terminal.Write([]byte{EndOfInput})
 		}
 	case s.input != nil:
 		_, _ = io.Copy(s.input, s.c.Stdin)

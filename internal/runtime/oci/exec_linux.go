@@ -1,26 +1,22 @@
 package oci
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/creack/pty"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"plane/internal/drone/means"
 	"plane/internal/runtime"
+	"plane/internal/runtime/line"
 )
 
 var _ runtime.Execer = (*process)(nil)
@@ -32,7 +28,8 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if m, id := p.Look(); id.Pid == 0 || !m.Alive(id) {
+	m, id := p.Look()
+	if id.Pid == 0 || !m.Alive(id) {
 		return -1, runtime.ErrGone
 	}
 	dir, err := os.MkdirTemp(p.bundle().dir, "exec-*")
@@ -40,16 +37,18 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 		return -1, fmt.Errorf("exec: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	guest := m.NewGuest(id)
+	guest.Wanders = h.runc
 	file := filepath.Join(dir, "process.json")
-	if err := p.writeProcess(file, c); err != nil {
+	if err := p.writeProcess(file, c, guest.MarkEnv()); err != nil {
 		return -1, err
 	}
-	e := &execution{c: c, pidFile: filepath.Join(dir, pidFile)}
 	argv := []string{h.launcher}
 	if !h.runc {
 		argv = append(argv, "--cgroup-manager=disabled")
 	}
-	argv = append(argv, "--root", stateDir(p.r.opts.Home), "exec", "--process", file, "--pid-file", e.pidFile)
+	argv = append(argv, "--root", stateDir(p.r.opts.Home), "exec", "--process", file)
+	g := &line.Guest{Backend: &p.Backend, Guest: guest, Command: c}
 	if c.TTY && !h.runc {
 		// crun hands the terminal out; runc passes on what one of its own says.
 		// The directory's own path may be longer than a socket's can be.
@@ -58,47 +57,56 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 			return -1, fmt.Errorf("exec: %w", err)
 		}
 		defer at.Close()
-		console := fmt.Sprintf("/proc/%d/fd/%d/console", os.Getpid(), at.Fd())
-		if e.console, err = net.ListenUnix("unix", &net.UnixAddr{Name: console, Net: "unix"}); err != nil {
+		name := fmt.Sprintf("/proc/%d/fd/%d/console", os.Getpid(), at.Fd())
+		console, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
+		if err != nil {
 			return -1, fmt.Errorf("exec: %w", err)
 		}
-		defer e.console.Close()
-		argv = append(argv, "--console-socket", e.console.Addr().String())
+		defer console.Close()
+		argv = append(argv, "--console-socket", console.Addr().String())
+		g.Terminal = func(ended <-chan struct{}) *os.File { return handed(console, ended) }
 	}
 	argv = append(argv, p.bundle().container())
-	groups := groupsOf(p.Running.Pid)
-	if len(groups.v1) > 0 { // the same as the backend's: its limits are there
-		argv = append([]string{"/bin/sh", "-c", groups.script() + `exec "$@"`, "sh"}, argv...)
+	// The same as the backend's: its limits are there.
+	if script := means.PlaceOf(id.Pid).Beyond(means.PlaceOf(os.Getpid())).Join(); script != "" {
+		argv = append([]string{"/bin/sh", "-c", script + `exec "$@"`, "sh"}, argv...)
 	}
-	e.cmd = exec.Command(argv[0], argv[1:]...)
-	e.cmd.Env, e.cmd.Dir = []string{"PATH=" + defaultPath}, "/"
-	e.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if groups.v2 != "" {
-		f, err := os.OpenFile(groups.v2, unix.O_PATH|unix.O_DIRECTORY, 0)
-		if err != nil {
-			return -1, runtime.ErrGone
-		}
-		defer f.Close()
-		e.cmd.SysProcAttr.UseCgroupFD, e.cmd.SysProcAttr.CgroupFD = true, int(f.Fd())
-	}
-	e.enter = func() error {
-		if err := enterCopy(h.hide); err != nil || !h.runc {
+	g.Cmd = exec.Command(argv[0], argv[1:]...)
+	g.Cmd.Env, g.Cmd.Dir = []string{"PATH=" + defaultPath, guest.MarkEnv()}, "/"
+	g.Start = func() error { return p.startAside(h, g.Cmd) }
+	return g.Run(ctx)
+}
+
+// startAside forks it on a thread that sees no cgroup2 where crun mustn't, and
+// the root where runc believes it to be.
+func (p *process) startAside(h *host, cmd *exec.Cmd) error {
+	err := aside(func() error {
+		if err := enterCopy(h.hide); err != nil {
 			return err
 		}
-		return (&stage{}).furnish(p.bundle()) // where it believes the root to be
+		if h.runc {
+			if err := (&stage{}).furnish(p.bundle()); err != nil {
+				return err
+			}
+		}
+		return cmd.Start()
+	})
+	if err != nil {
+		return fmt.Errorf("exec: %w", err)
 	}
-	return e.run(ctx)
+	return nil
 }
 
 // writeProcess writes what crun or runc are to run: the backend's own process
 // with another command.
-func (p *process) writeProcess(file string, c runtime.Command) error {
+func (p *process) writeProcess(file string, c runtime.Command, mark string) error {
 	spec, err := p.bundle().spec()
 	if err != nil {
 		return runtime.ErrGone
 	}
 	what := *spec.Process
 	what.Args, what.Terminal = c.Argv, c.TTY
+	what.Env = withMark(what.Env, mark)
 	if c.TTY && value(what.Env, "TERM") == "" {
 		what.Env = append(what.Env, "TERM=xterm")
 	}
@@ -112,99 +120,31 @@ func (p *process) writeProcess(file string, c runtime.Command) error {
 	return writeFile(file, b)
 }
 
-// execution is one use of Exec.
-type execution struct {
-	c       runtime.Command
-	cmd     *exec.Cmd
-	pidFile string
-	enter   func() error      // the namespace in which it is started
-	console *net.UnixListener // where crun brings the terminal; nil = it has ours
-	trouble bytes.Buffer      // what crun itself says then
-}
-
-func (e *execution) run(ctx context.Context) (int, error) {
-	if e.c.TTY {
-		return e.terminal(ctx)
-	}
-	e.cmd.Stdout, e.cmd.Stderr = e.c.Stdout, e.c.Stderr
-	e.cmd.WaitDelay = 5 * time.Second // for what it left running with its output
-	var in io.WriteCloser
-	if e.c.Stdin != nil {
-		var err error
-		if in, err = e.cmd.StdinPipe(); err != nil {
-			return -1, fmt.Errorf("exec: %w", err)
+// withMark is an environment with another marker.
+func withMark(env []string, mark string) []string {
+	name, _, _ := strings.Cut(mark, "=")
+	out := make([]string, 0, len(env)+1)
+	for _, e := range env {
+		if !strings.HasPrefix(e, name+"=") {
+			out = append(out, e)
 		}
 	}
-	if err := e.start(); err != nil {
-		return -1, err
-	}
-	defer e.killAt(ctx)()
-	if in != nil {
-		go func() { // until its reader ends, or the command has: nothing else can end a Read
-			_, _ = io.Copy(in, e.c.Stdin)
-			_ = in.Close()
-		}()
-	}
-	return e.end(ctx, e.cmd.Wait())
+	return append(out, mark)
 }
 
-// terminal runs it in one.
-func (e *execution) terminal(ctx context.Context) (int, error) {
-	own, err := e.begin()
-	if err != nil {
-		return -1, err
-	}
-	defer e.killAt(ctx)()
-	ended := make(chan error, 1)
-	go func() { ended <- e.cmd.Wait() }() // received below
-	if own == nil {
-		handed := make(chan *os.File, 1)
-		go func() { handed <- e.handed() }() // until it comes, or the socket is closed
+// handed takes the terminal from the socket; nil if the command ends without
+// having made one.
+func handed(console *net.UnixListener, ended <-chan struct{}) *os.File {
+	came := make(chan struct{})
+	defer close(came)
+	go func() { // until one or the other
 		select {
-		case err := <-ended: // it made none, and says why
-			_, _ = e.c.Stdout.Write(e.trouble.Bytes())
-			return e.end(ctx, err)
-		case own = <-handed:
+		case <-ended:
+			_ = console.SetDeadline(time.Now().Add(100 * time.Millisecond)) // it may have come just now
+		case <-came:
 		}
-		if own == nil {
-			return e.end(ctx, <-ended)
-		}
-		resize(own, e.c.Rows, e.c.Cols)
-	}
-	defer own.Close()
-	return e.end(ctx, e.converse(own, ended))
-}
-
-// begin starts it, in a terminal of ours unless it makes one.
-func (e *execution) begin() (*os.File, error) {
-	if e.console != nil {
-		e.cmd.Stdout, e.cmd.Stderr = &e.trouble, &e.trouble
-		return nil, e.start()
-	}
-	outer, inner, err := pty.Open()
-	if err != nil {
-		return nil, fmt.Errorf("exec: no terminal can be had: %w", err)
-	}
-	defer inner.Close()
-	resize(outer, e.c.Rows, e.c.Cols)
-	e.cmd.Stdin, e.cmd.Stdout, e.cmd.Stderr = inner, inner, inner
-	e.cmd.SysProcAttr.Setctty = true
-	if err := e.start(); err != nil {
-		_ = outer.Close()
-		return nil, err
-	}
-	return outer, nil
-}
-
-func resize(terminal *os.File, rows, cols uint16) {
-	if rows > 0 && cols > 0 {
-		_ = pty.Setsize(terminal, &pty.Winsize{Rows: rows, Cols: cols})
-	}
-}
-
-// handed takes the terminal from the socket; nil if none comes.
-func (e *execution) handed() *os.File {
-	c, err := e.console.AcceptUnix()
+	}()
+	c, err := console.AcceptUnix()
 	if err != nil {
 		return nil
 	}
@@ -224,72 +164,4 @@ func (e *execution) handed() *os.File {
 	}
 	_ = unix.SetNonblock(fds[0], true)
 	return os.NewFile(uintptr(fds[0]), "terminal")
-}
-
-// converse passes on keys, screen and sizes until the command has ended.
-func (e *execution) converse(terminal *os.File, ended chan error) error {
-	shown := make(chan struct{})
-	go func() { // waited for below
-		defer close(shown)
-		_, _ = io.Copy(e.c.Stdout, terminal) // until the last of them has closed the other side
-	}()
-	if e.c.Stdin != nil {
-		go func() { _, _ = io.Copy(terminal, e.c.Stdin) }() // until its reader ends, or the terminal is closed
-	}
-	sizes := e.c.Resize
-	for {
-		select {
-		case s, ok := <-sizes:
-			if !ok {
-				sizes = nil
-			}
-			resize(terminal, s.Rows, s.Cols)
-			continue
-		case err := <-ended:
-			select {
-			case <-shown:
-			case <-time.After(time.Second): // something that it left has the terminal
-				_ = terminal.Close()
-				<-shown
-			}
-			return err
-		}
-	}
-}
-
-// start forks it on a thread that sees no cgroup2 where crun mustn't.
-func (e *execution) start() error {
-	err := aside(func() error {
-		if err := e.enter(); err != nil {
-			return err
-		}
-		return e.cmd.Start()
-	})
-	if err != nil {
-		return fmt.Errorf("exec: %w", err)
-	}
-	return nil
-}
-
-// killAt kills the command when ctx ends before done is called.
-func (e *execution) killAt(ctx context.Context) (done func() bool) {
-	return context.AfterFunc(ctx, func() {
-		if b, err := os.ReadFile(e.pidFile); err == nil {
-			if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && pid > 1 {
-				_ = unix.Kill(pid, unix.SIGKILL)
-			}
-		}
-		_ = e.cmd.Process.Kill()
-	})
-}
-
-func (e *execution) end(ctx context.Context, err error) (int, error) {
-	if ctx.Err() != nil {
-		return -1, ctx.Err()
-	}
-	var ended *exec.ExitError
-	if err == nil || errors.As(err, &ended) || errors.Is(err, exec.ErrWaitDelay) {
-		return e.cmd.ProcessState.ExitCode(), nil
-	}
-	return -1, fmt.Errorf("exec: %w", err)
 }

@@ -63,7 +63,7 @@ func ended(t *testing.T, g *rig, p *process) {
 	run := func(ctx context.Context) chan error {
 		done := make(chan error, 1)
 		go func() {
-			_, err := p.Exec(ctx, planeruntime.Command{Argv: []string{"/server", "stubborn"}, Stdout: io.Discard, Stderr: io.Discard})
+			_, err := p.Exec(ctx, planeruntime.Command{Argv: []string{"/server", "lingers"}, Stdout: io.Discard, Stderr: io.Discard})
 			done <- err
 		}()
 		return done
@@ -76,7 +76,7 @@ func ended(t *testing.T, g *rig, p *process) {
 		for _, pid := range pids {
 			cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 			groups, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-			if string(cmd) == "/server\x00stubborn\x00" && string(groups) == string(own) {
+			if string(cmd) == "/server\x00lingers\x00" && within(string(groups), string(own)) {
 				n++
 			}
 		}
@@ -101,6 +101,17 @@ func ended(t *testing.T, g *rig, p *process) {
 	if _, err := p.Exec(g.ctx(), planeruntime.Command{Argv: []string{"/server"}}); !errors.Is(err, planeruntime.ErrGone) {
 		t.Errorf("of one that ended: %v", err)
 	}
+}
+
+// within reports whether a process is in those cgroups, or in ones below them.
+func within(groups, own string) bool {
+	mine := strings.Split(strings.TrimSpace(own), "\n")
+	for i, line := range strings.Split(strings.TrimSpace(groups), "\n") {
+		if i >= len(mine) || line != mine[i] && !strings.HasPrefix(line, mine[i]+"/exec-") {
+			return false
+		}
+	}
+	return true
 }
 
 // screen is what a terminal shows, for one to wait for.

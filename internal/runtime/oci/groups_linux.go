@@ -1,10 +1,8 @@
 package oci
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // containerGroup is where runc puts a container's cgroups, which it can't do
@@ -26,45 +24,4 @@ func removeGroups(group string) {
 			}
 		}
 	}
-}
-
-// groups are the cgroups of a process that aren't the root's.
-type groups struct {
-	v1 []string // files to write a pid to
-	v2 string   // directory
-}
-
-func groupsOf(pid int) groups {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	return parseGroups(string(b), "/sys/fs/cgroup")
-}
-
-// parseGroups reads /proc/PID/cgroup.
-func parseGroups(text, mount string) groups {
-	var g groups
-	for line := range strings.Lines(text) {
-		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(f) != 3 || f[2] == "/" {
-			continue
-		}
-		if f[1] == "" {
-			g.v2 = filepath.Join(mount, f[2])
-			if _, err := os.Stat(filepath.Join(mount, "unified")); err == nil {
-				g.v2 = filepath.Join(mount, "unified", f[2])
-			}
-			continue
-		}
-		controller := strings.TrimPrefix(f[1], "name=")
-		g.v1 = append(g.v1, filepath.Join(mount, controller, f[2], "cgroup.procs"))
-	}
-	return g
-}
-
-// script has a shell enter those that a clone can't be made in.
-func (g groups) script() string {
-	var b strings.Builder
-	for _, file := range g.v1 {
-		b.WriteString("echo $$ > '" + strings.ReplaceAll(file, "'", `'\''`) + "' || exit 126\n")
-	}
-	return b.String()
 }

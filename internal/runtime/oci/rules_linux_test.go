@@ -1,8 +1,6 @@
 package oci
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -26,17 +24,6 @@ func TestCgroupsOfEveryHost(t *testing.T) {
 		if kind, hide := cgroupKind(c.mounts); kind != c.kind || strings.Join(hide, " ") != c.hide {
 			t.Errorf("%q: %s, hide %v", c.mounts, kind, hide)
 		}
-	}
-	pure, hybrid := t.TempDir(), t.TempDir()
-	if err := os.Mkdir(filepath.Join(hybrid, "unified"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if g := parseGroups("0::/plane-x/b\n", pure); g.v2 != pure+"/plane-x/b" || len(g.v1) != 0 || g.script() != "" {
-		t.Errorf("v2: %+v", g)
-	}
-	g := parseGroups("12:pids:/\n8:memory:/plane-x/b\n1:name=systemd:/plane-x/b\n0::/plane-x/b\n", hybrid)
-	if g.v2 != hybrid+"/unified/plane-x/b" || !slices.Equal(g.v1, []string{hybrid + "/memory/plane-x/b/cgroup.procs", hybrid + "/systemd/plane-x/b/cgroup.procs"}) {
-		t.Errorf("hybrid: %+v", g)
 	}
 }
 

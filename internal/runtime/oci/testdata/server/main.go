@@ -31,7 +31,7 @@ func main() {
 	case "lingers": // beside another
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("bye")
-		select {}
+		time.Sleep(time.Hour)
 	case "fill":
 		fill(os.Args[2])
 	case "terminal":
