@@ -93,7 +93,6 @@ var others = map[string][]string{
 	"internal/dockertest":         {anything},
 	"internal/runtime/oci":        {"github.com/opencontainers/runtime-spec/", "github.com/creack/pty", "github.com/vishvananda/", "golang.org/x/"},
 	"internal/runtime/line":       {"github.com/creack/pty", "golang.org/x/"},
-	"internal/runtime/line":       {"github.com/creack/pty", "golang.org/x/"},
 	"internal/runtime/docker":     {"github.com/moby/moby/", "github.com/containerd/errdefs", "github.com/distribution/reference", "golang.org/x/"},
 	"internal/runtime/egress/...": {anything},
 	"internal/runtime/egress":     {"github.com/vishvananda/", "github.com/google/nftables", "golang.org/x/"},
