@@ -91,7 +91,7 @@ var others = map[string][]string{
 	"internal/image":              {"github.com/google/go-containerregistry/", "github.com/containerd/containerd/v2/", "github.com/distribution/reference", "github.com/klauspost/compress/", "golang.org/x/"},
 	"internal/image/imagetest":    {anything},
 	"internal/dockertest":         {anything},
-	"internal/runtime/oci":        {"github.com/opencontainers/runtime-spec/", "github.com/creack/pty", "github.com/vishvananda/", "golang.org/x/"},
+	"internal/runtime/oci":        {"github.com/opencontainers/runtime-spec/", "github.com/vishvananda/", "golang.org/x/"},
 	"internal/runtime/line":       {"github.com/creack/pty", "golang.org/x/"},
 	"internal/runtime/docker":     {"github.com/moby/moby/", "github.com/containerd/errdefs", "github.com/distribution/reference", "golang.org/x/"},
 	"internal/runtime/egress/...": {anything},
