@@ -179,10 +179,13 @@ func (m *Means) Kill(ids ...Identity) {
 }
 
 // Terminate sends SIGTERM to the process group of the backend, and wakes what
-// is stopped of it.
+// is stopped of it. An engine's container that somebody has paused goes on.
 func (m *Means) Terminate(id Identity) {
 	m.signalGroup(id, sigTerm)
 	m.signalGroup(id, sigCont)
+	if id.Engine && m.Alive(id) {
+		thaw(id.Pid)
+	}
 }
 
 // signalGroup signals first process and group if the first process is still

@@ -25,8 +25,10 @@ func TestContainer(t *testing.T) {
 		"networks are those of the operator":                  networks,
 		"its image's stop signal is the one that it gets":     stopSignal,
 		"its environment has every name once, with its mark":  environment,
-		"a kill for its memory limit is told as one":          outOfMemory,
-		"its end is seen within 200 ms":                       endIsSeen,
+		"its end is told within 200 ms":                       seenSoon,
+		"what others do to it is told":                        meddled,
+		"it ends though it is paused":                         paused,
+		"it is never started again":                           startedAgain,
 		"what it uses is told":                                usage,
 		"commands run in it":                                  execs,
 		"a command that is given up is killed":                execsGivenUp,
@@ -225,37 +227,6 @@ func environment(t *testing.T) {
 	}
 	if strings.Contains(out, "A=1") {
 		t.Errorf("an older value is there: %s", out)
-	}
-}
-
-func outOfMemory(t *testing.T) {
-	g := newRig(t)
-	u := g.unit(time.Minute, "eat", "200", "sleep")
-	limit := int64(32 << 20)
-	u.Executable.Limits.MemoryLimitBytes = &limit
-	if exit := g.wait(g.start(u)); !exit.OOM || exit.Signal != "SIGKILL" {
-		t.Errorf("exit %+v", exit)
-	}
-}
-
-func endIsSeen(t *testing.T) {
-	g := newRig(t)
-	p := g.start(g.unit(time.Minute, "sleep"))
-	done := make(chan time.Time, 1)
-	go func() {
-		g.wait(p)
-		done <- time.Now()
-	}()
-	began := time.Now()
-	if err := p.Stop(g.ctx(), plane.Hard); err != nil {
-		t.Fatal(err)
-	}
-	g.eventually("it is dead", func() bool { return !alive(p.Pid()) })
-	dead := time.Now()
-	seen := (<-done).Sub(dead)
-	t.Logf("dead after %v, told %v later", dead.Sub(began), seen)
-	if seen > 2*time.Second { // 200 ms on a machine that does nothing else
-		t.Errorf("seen after %v", seen)
 	}
 }
 

@@ -59,7 +59,7 @@ func (p *process) watch(ctx context.Context) error {
 			return err
 		}
 	}
-	exit, err := p.r.ending(ctx, p.id, m, h)
+	exit, err := p.ending(ctx, m, h)
 	if err != nil {
 		return err
 	}
@@ -145,34 +145,62 @@ func (p *process) watchAfar(ctx context.Context) error {
 	}
 }
 
-// ending finds out how a container ended whose first process is gone. The engine
-// takes a moment to see it. If it doesn't answer, the kernel may know.
-func (r *Runtime) ending(ctx context.Context, id plane.BackendID, m *means.Means, h *means.Handle) (plane.Exit, error) {
+// ending finds out how a container ended whose first process is gone, and that it
+// stays so. The engine takes a moment to see it. If it doesn't answer, the kernel
+// may know.
+func (p *process) ending(ctx context.Context, m *means.Means, h *means.Handle) (plane.Exit, error) {
+	r, message := p.r, ""
+	var ended *container.InspectResponse // before it couldn't be started again
 	asked, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for pause := 2 * time.Millisecond; asked.Err() == nil; pause = min(2*pause, 200*time.Millisecond) {
 		once, cancel := context.WithTimeout(asked, time.Second)
-		c, err := r.inspect(once, id)
+		c, err := r.inspect(once, p.id)
 		cancel()
-		if err == nil && c.State != nil && !c.State.Running {
-			exit := exitOf(c)
-			exit.Output = r.lastLines(asked, id)
+		switch {
+		case err == nil && c.State != nil && !c.State.Running && ended == nil:
+			ended = &c
+			r.bar(p.id)
+			continue
+		case err == nil && c.State != nil && !c.State.Running:
+			exit := exitOf(*ended)
+			exit.Output = r.lastLines(asked, p.id)
+			if exit.Message == "" && !exit.OOM {
+				exit.Message = r.meddling(asked, *ended)
+			}
 			return exit, nil
-		}
-		if err != nil && h != nil && !answered(err) {
+		case err == nil && c.State != nil && c.State.Pid != 0 && c.State.Pid != p.Pid():
+			message = "Its container was started again by somebody else, so it was removed; its exit code isn't known."
+			r.bar(p.id)
+			if err := r.remove(asked, c.ID); err != nil && !gone(err) {
+				r.log.Warn("a container that somebody started again can't be removed yet", "backend", p.id, "error", err)
+			}
+		case errdefs.IsNotFound(err) && message == "":
+			return plane.Exit{Message: "Its container was removed by somebody else; its exit code isn't known."}, nil
+		case errdefs.IsNotFound(err):
+			return plane.Exit{Message: message}, nil
+		case err != nil && h != nil && !answered(err):
 			if exit, _, known := m.Status(h); known {
 				return exit, ctx.Err()
 			}
-		}
-		if errdefs.IsNotFound(err) {
-			return plane.Exit{Message: "Its container was removed by somebody else; its exit code isn't known."}, nil
 		}
 		select {
 		case <-asked.Done():
 		case <-time.After(pause):
 		}
 	}
+	if message != "" {
+		return plane.Exit{}, errors.New("somebody has started it again, and it can't be removed yet")
+	}
 	return plane.Exit{Message: "Its exit code isn't known: the Docker engine didn't answer when it ended."}, ctx.Err()
+}
+
+// bar takes away what a container can't be started without: an engine that has a
+// request to start it, and people who would like to, can't any more.
+func (r *Runtime) bar(id plane.BackendID) {
+	if err := os.RemoveAll(r.o.Home.DoorDir(id)); err != nil {
+		r.log.Error("a directory is left that lets a backend start", "backend", id, "error", err)
+	}
 }
 
 // exitOf reads a container that has ended.
@@ -212,9 +240,7 @@ func (r *Runtime) clear(ctx context.Context, id plane.BackendID, exit plane.Exit
 	if err != nil && !errors.Is(err, runtime.ErrGone) {
 		return err
 	}
-	if err := os.RemoveAll(r.o.Home.DoorDir(id)); err != nil {
-		r.log.Error("a directory is left that lets a backend start", "backend", id, "error", err)
-	}
+	r.bar(id)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		if r.absent(ctx, id) {
 			return r.ended(ctx, id, exit)

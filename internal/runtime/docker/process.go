@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
+	"golang.org/x/sys/unix"
 
 	"plane"
 	"plane/internal/drone/means"
@@ -143,7 +144,7 @@ func (p *process) soften(ctx context.Context) error {
 	sig, again := p.stopSignal, p.softened
 	p.softened = true
 	p.mu.Unlock()
-	if sig == "" || sig == "SIGTERM" || sig == "TERM" || sig == "15" {
+	if sig == "" || signalOf(sig) == unix.SIGTERM {
 		if p.way != published {
 			return p.backend().Stop(ctx, plane.Soft)
 		}

@@ -38,11 +38,14 @@ func main() {
 			os.Exit(n)
 		case "stubborn":
 			signal.Ignore(syscall.SIGTERM)
-		case "signal": // tell which one comes, and end
+		case "signal": // tell which one comes, and end; go on after SIGUSR2
 			c := make(chan os.Signal, 1)
 			signal.Notify(c)
 			fmt.Println("waits")
 			for s := range c {
+				if s == syscall.SIGUSR2 {
+					break
+				}
 				if s != syscall.SIGURG {
 					fmt.Println("got", s)
 					os.Exit(0)
