@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -121,7 +122,13 @@ func (f *connectFlags) request(ctx context.Context, c *client.Client, cmd *cobra
 	if f.tokenLives > 0 {
 		req.TokenLifetime = int(math.Ceil(f.tokenLives.Seconds()))
 	}
-	return req, f.place(ctx, c, cmd, words, &req)
+	if err := f.place(ctx, c, cmd, words, &req); err != nil {
+		return req, err
+	}
+	if req.Key == nil { // a controller would make one up as well, and not say so before it is ready
+		req.Key = &plane.Key{Namespace: req.App, Name: plane.RandomName(rand.Reader, plane.PrefixKey), Tag: f.tag}
+	}
+	return req, nil
 }
 
 // place says of which app the backend is, and with which key.
@@ -268,8 +275,19 @@ func nothingToStart(ctx context.Context, c *client.Client, k *plane.Key) error {
 	return plane.NewError(plane.KeyUnheldNoSpawnConfig, text)
 }
 
+// connected asks for the backend, and waits for it unless that isn't wanted.
+func (f *connectFlags) connected(cmd *cobra.Command, c *client.Client, req client.ConnectRequest) (client.ConnectResponse, error) {
+	w := waiting{
+		client: c, line: newProgressLine(cmd.ErrOrStderr()), patience: standstill,
+		connect: func(ctx context.Context, req client.ConnectRequest) (client.ConnectResponse, error) {
+			return f.connect(ctx, c, req)
+		},
+	}
+	return w.until(cmd.Context(), req)
+}
+
 func (f *connectFlags) run(cmd *cobra.Command, c *client.Client, req client.ConnectRequest) error {
-	got, err := f.connect(cmd.Context(), c, req)
+	got, err := f.connected(cmd, c, req)
 	if err != nil {
 		return err
 	}

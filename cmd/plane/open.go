@@ -34,7 +34,7 @@ func newOpenCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			got, err := f.connect(cmd.Context(), c, req)
+			got, err := f.connected(cmd, c, req)
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"golang.org/x/term"
+
+	"plane/client"
 )
 
 // progressLine shows how far something has come on one line of a terminal,
@@ -55,6 +57,15 @@ func (p *progressLine) clear() {
 		_, _ = io.WriteString(p.out, "\r\x1b[K")
 	}
 	p.shown = false
+}
+
+// progressOf is what a controller tells of a preparation, for people.
+func progressOf(p client.Progress) string {
+	total := int64(0)
+	if p.Total != nil {
+		total = *p.Total
+	}
+	return progressText(p.Text, p.Done, total)
 }
 
 // progressText is progress for people; total 0 = not known yet.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -42,7 +43,7 @@ func newStatusCommand() *cobra.Command {
 			if r.json {
 				return printJSON(cmd.OutOrStdout(), b)
 			}
-			return printBackend(cmd.OutOrStdout(), b)
+			return printBackend(cmd.OutOrStdout(), b, preparing(cmd.Context(), c, b))
 		},
 	}
 	r.bind(cmd.Flags())
@@ -55,16 +56,35 @@ func followStatus(cmd *cobra.Command, c *client.Client, id plane.BackendID, asJS
 	if _, err := c.Status(cmd.Context(), id); err != nil { // a wrong id shows at once
 		return err
 	}
-	return c.Follow(cmd.Context(), id, "", func(e client.StatusEntry) error {
+	line := newProgressLine(cmd.ErrOrStderr())
+	defer line.clear()
+	return c.FollowProgress(cmd.Context(), id, "", func(e client.StatusEntry) error {
+		line.clear()
 		if asJSON {
 			return printLine(cmd.OutOrStdout(), e)
 		}
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s  %s%s\n", clock(e.Time), e.Status, entryText(e))
 		return err
+	}, func(p client.Progress) error {
+		line.show(progressOf(p))
+		return nil
 	})
 }
 
-func printBackend(w io.Writer, b client.Backend) error {
+// preparing says how far the preparation of a backend is, "" if that is over or
+// isn't known.
+func preparing(ctx context.Context, c *client.Client, b client.Backend) string {
+	if b.Status.Order() >= plane.Waiting.Order() {
+		return ""
+	}
+	why, err := c.Explain(ctx, b.Key.Namespace, b.Key.Name)
+	if err != nil || why.Now == nil || why.Now.Progress == nil || why.Now.Backend.BackendID != b.BackendID {
+		return ""
+	}
+	return progressText(why.Now.Progress.Text, why.Now.Progress.Done, why.Now.Progress.Total)
+}
+
+func printBackend(w io.Writer, b client.Backend, preparing string) error {
 	tag := ""
 	if b.Key.Tag != "" {
 		tag = " (tag " + b.Key.Tag + ")"
@@ -74,6 +94,7 @@ func printBackend(w io.Writer, b client.Backend) error {
 		[2]string{"backend", string(b.BackendID)},
 		[2]string{"generation", generationText(b.Generation)},
 		[2]string{"status", statusText(b)},
+		[2]string{"preparing", preparing},
 		[2]string{"app", appText(b)},
 		[2]string{"cluster", string(b.Cluster)},
 		[2]string{"drone", string(b.Drone)},

@@ -23,7 +23,7 @@ func TestFiguresAreShownInPeoplesUnitsWhereThereAreAny(t *testing.T) {
 		t.Error(got)
 	}
 	out.Reset()
-	if err := printBackend(&out, measured); err != nil {
+	if err := printBackend(&out, measured, ""); err != nil {
 		t.Fatal(err)
 	}
 	like(t, out.String(), `.*processes +3\nnetwork +2 KiB in and 3\.0 MiB out\nown files +1\.0 MiB\ndata +1\.0 MiB\nimage +sha256:1\n`)

@@ -154,6 +154,13 @@ func (d *Drone) finishLocked(id plane.BackendID) {
 	d.tellLocked(id, plane.State{Status: plane.Ready, Address: "127.0.0.1:9"})
 }
 
+// Progress tells how far the preparation of a backend has come.
+func (d *Drone) Progress(id plane.BackendID, text string, done, total int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_ = d.conn.Send(wire.Progress{Backend: id, Text: text, Done: done, Total: total})
+}
+
 // Fail ends a backend that isn't ready with that sentence.
 func (d *Drone) Fail(id plane.BackendID, why string) {
 	d.mu.Lock()
