@@ -36,6 +36,9 @@ type blobFile struct {
 
 var errDamaged = errors.New("it isn't what its digest says; the registry is damaged, or something on the way changes what it sends")
 
+// errNoLayer: a registry has an image whose layers it hasn't.
+var errNoLayer = errors.New("its registry has the image but not all of its layers; push it again, with those that are kept elsewhere (docker push --allow-nondistributable-artifacts)")
+
 // fetch brings the whole blob here, checked, and gives its file. count hears of
 // bytes as they come.
 func (l *registryLayer) fetch(ctx context.Context, count func(int)) (*os.File, error) {
@@ -66,7 +69,7 @@ func (l *registryLayer) openFile(ctx context.Context) (*blobFile, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := alone(ctx, f); err != nil {
+		if err := wait(ctx, f, syscall.LOCK_EX); err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
 		mine, err1 := f.Stat()
@@ -75,21 +78,6 @@ func (l *registryLayer) openFile(ctx context.Context) (*blobFile, error) {
 			return &blobFile{File: f, from: l}, nil
 		}
 		_ = f.Close() // removed by whoever had it
-	}
-}
-
-// alone locks f.
-func alone(ctx context.Context, f *os.File) error {
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
 	}
 }
 
@@ -178,6 +166,9 @@ func (b *blobFile) ask(ctx context.Context, count func(int)) error {
 	}
 	defer answer.Body.Close()
 	if err := transport.CheckError(answer, http.StatusOK, http.StatusPartialContent); err != nil {
+		if answer.StatusCode == http.StatusNotFound {
+			return fmt.Errorf("%w: %.19s…", errNoLayer, b.from.digest)
+		}
 		if answer.StatusCode == http.StatusRequestedRangeNotSatisfiable && b.have > 0 {
 			count(-int(b.have))
 			return b.restart()
@@ -226,7 +217,19 @@ func passing(err error) bool {
 		return answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode >= 500
 	}
 	var file *os.PathError
-	return !errors.As(err, &file) && !errors.Is(err, errDamaged) && !errors.Is(err, errPlain) && !errors.Is(err, errLinkLocal)
+	return !errors.As(err, &file) && !errors.Is(err, errDamaged) && !errors.Is(err, errNoLayer) && !errors.Is(err, errPlain) && !errors.Is(err, errLinkLocal)
+}
+
+// drop removes what has come of the blob, unless somebody else is at it.
+func (l *registryLayer) drop() {
+	f, err := os.OpenFile(l.path(), os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		_ = os.Remove(l.path())
+	}
 }
 
 // dropPartials removes blobs that were begun and not continued: those older than

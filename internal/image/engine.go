@@ -55,7 +55,8 @@ func (s *Store) engineID(ctx context.Context, ref Ref, here bool) (id string, kn
 // Whoever has just built an image means that one; but an engine's copy that was
 // there already when the name was pulled or imported is no news, and may be
 // older.
-func (s *Store) fromEngine(ctx context.Context, ref Ref, here naming, tell func(Progress)) (*Image, error) {
+func (s *Store) fromEngine(ctx context.Context, ref Ref, tell func(Progress)) (*Image, error) {
+	here, _ := s.named(ref)
 	r, err := s.known(here.Digest)
 	have := err == nil
 	id, known := s.engineID(ctx, ref, have)
@@ -66,33 +67,43 @@ func (s *Store) fromEngine(ctx context.Context, ref Ref, here naming, tell func(
 		return nil, nil
 	case have && (id == r.ID || id == r.Digest): // the same, found in two ways
 		here.Engine = id
-		return s.image(r), s.name(ref, here)
+		return nil, s.rename(ctx, ref, here)
 	}
 	tell(Progress{Text: "copying from the local engine"})
-	wrong := func(err error) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("copy image %s from the local engine: %w", ref.Short(), err)
+	img, err := s.export(ctx, ref, tell)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, fmt.Errorf("copy image %s from the local engine: %w", ref.Short(), err)
 	}
+	return img, s.rename(ctx, ref, naming{Digest: img.Digest, Engine: id, From: fromTheEngine, Pulled: time.Now()})
+}
+
+// export takes an image from the local engine.
+func (s *Store) export(ctx context.Context, ref Ref, tell func(Progress)) (*Image, error) {
 	archive, err := s.from.Save(ctx, ref)
 	if err != nil {
-		return nil, wrong(err)
+		return nil, err
 	}
 	defer archive.Close()
-	found, cleanup, err := s.spool(ctx, archive)
+	w, err := s.begin(ctx)
 	if err != nil {
-		return nil, wrong(err)
+		return nil, err
 	}
-	defer cleanup()
+	defer w.end()
+	path, err := w.spool(ctx, archive)
+	if err != nil {
+		return nil, explainUnpack(err)
+	}
+	found, err := ofArchive(path)
+	if err != nil {
+		return nil, err
+	}
 	if len(found) != 1 {
-		return nil, wrong(fmt.Errorf("its archive has %d images", len(found)))
+		return nil, fmt.Errorf("its archive has %d images", len(found))
 	}
-	img, err := s.take(ctx, found[0].image, "unpacking", tell)
-	if err != nil {
-		return nil, wrong(err)
-	}
-	return img, s.name(ref, naming{Digest: img.Digest, Engine: id, From: fromTheEngine, Pulled: time.Now()})
+	return w.take(ctx, found[0].image, "unpacking", tell)
 }
 
 // fromTheEngine is where a name came from that the local engine gave.

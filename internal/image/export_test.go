@@ -1,6 +1,10 @@
 package image
 
-import "time"
+import (
+	"context"
+	"os"
+	"time"
+)
 
 // SpeaksPlain tells whether a registry at host may speak plain HTTP.
 var SpeaksPlain = local
@@ -22,3 +26,23 @@ func (s *Store) Waiters(r Ref) (n int) {
 	}
 	return n
 }
+
+// Layers counts those that are here.
+func (s *Store) Layers() int {
+	entries, _ := os.ReadDir(s.path("layers"))
+	return len(entries)
+}
+
+// Damaged counts the layers that aren't whole.
+func (s *Store) Damaged() (n int) {
+	entries, _ := os.ReadDir(s.path("layers"))
+	for _, e := range entries {
+		if _, ok := s.has(e.Name()); !ok {
+			n++
+		}
+	}
+	return n
+}
+
+// Share is share.
+func (s *Store) Share(ctx context.Context) (unlock func(), err error) { return s.share(ctx) }

@@ -36,15 +36,18 @@ func (s *Store) Release(user string) error {
 	return nil
 }
 
-// Holds are the digests that are held, by user.
+// Holds are the digests that are held, by user; "" where that can't be read.
 func (s *Store) Holds() map[string]string {
 	all := map[string]string{}
 	entries, _ := os.ReadDir(s.path("holds"))
 	for _, e := range entries {
 		var digest string
-		if s.read(filepath.Join("holds", e.Name()), &digest) == nil {
-			all[e.Name()] = digest
+		if err := s.read(filepath.Join("holds", e.Name()), &digest); errors.Is(err, ErrNotThere) {
+			continue // it was released just now
+		} else if err != nil {
+			digest = ""
 		}
+		all[e.Name()] = digest
 	}
 	return all
 }

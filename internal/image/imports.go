@@ -26,16 +26,15 @@ type found struct {
 // layout (a directory, or an archive of one), under the names that it gives
 // them. It returns those.
 func (s *Store) Import(ctx context.Context, path string, tell func(Progress)) ([]Ref, error) {
-	unlock, err := s.share(ctx)
+	w, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	all, cleanup, err := s.open(ctx, path)
+	defer w.end()
+	all, err := w.open(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("import %s: %w", path, err)
 	}
-	defer cleanup()
 	for _, f := range all { // before any is taken
 		if len(f.names) == 0 {
 			return nil, fmt.Errorf("import %s: it has an image without a name; give it one, as in docker save NAME:TAG", path)
@@ -43,7 +42,7 @@ func (s *Store) Import(ctx context.Context, path string, tell func(Progress)) ([
 	}
 	var refs []Ref
 	for _, f := range all {
-		img, err := s.take(ctx, f.image, "importing", tell)
+		img, err := w.take(ctx, f.image, "importing", tell)
 		if err != nil {
 			return refs, fmt.Errorf("import %s: %w", path, err)
 		}
@@ -61,40 +60,49 @@ func (s *Store) Import(ctx context.Context, path string, tell func(Progress)) ([
 	return refs, nil
 }
 
-func (s *Store) open(ctx context.Context, path string) ([]found, func(), error) {
+func (w *work) open(ctx context.Context, path string) ([]found, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if st.IsDir() {
-		all, err := ofLayout(path)
-		return all, func() {}, err
+		return ofLayout(path)
+	}
+	if path, err = w.plain(ctx, path); err != nil {
+		return nil, explainUnpack(err)
 	}
 	if _, err := tarball.LoadManifest(opener(path)); err == nil {
-		all, err := ofArchive(path)
-		return all, func() {}, err
+		return ofArchive(path)
 	}
-	return s.ofLayoutArchive(ctx, path)
+	return w.ofLayoutArchive(ctx, path)
+}
+
+// plain gives the path of an archive that isn't compressed: such ones are read
+// in any order.
+func (w *work) plain(ctx context.Context, path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	in, err := decompress(f)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	if in.plain() {
+		return path, nil
+	}
+	return w.spool(ctx, in)
 }
 
 // spool keeps a stream in a file, which archives are read from in any order.
-func (s *Store) spool(ctx context.Context, r io.Reader) ([]found, func(), error) {
-	f, err := os.CreateTemp(s.path("tmp"), "archive-*")
+func (w *work) spool(ctx context.Context, r io.Reader) (path string, err error) {
+	f, err := os.CreateTemp(w.dir, "archive-*")
 	if err != nil {
-		return nil, nil, err
+		return "", err
 	}
-	cleanup := func() { _ = os.Remove(f.Name()) }
 	_, err = io.Copy(f, &guarded{r: r, ctx: ctx})
-	err = errors.Join(err, f.Close())
-	var all []found
-	if err == nil {
-		all, err = ofArchive(f.Name())
-	}
-	if err != nil {
-		cleanup()
-		return nil, nil, err
-	}
-	return all, cleanup, nil
+	return f.Name(), errors.Join(err, f.Close())
 }
 
 func opener(path string) tarball.Opener {
@@ -178,22 +186,25 @@ func ofIndex(index v1.ImageIndex, d v1.Descriptor) (v1.Image, error) {
 }
 
 // ofLayoutArchive unpacks an archive of a layout, files only.
-func (s *Store) ofLayoutArchive(ctx context.Context, path string) ([]found, func(), error) {
-	dir, err := os.MkdirTemp(s.path("tmp"), "layout-*")
+func (w *work) ofLayoutArchive(ctx context.Context, path string) ([]found, error) {
+	dir, err := os.MkdirTemp(w.dir, "layout-*")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	cleanup := func() { _ = os.RemoveAll(dir) }
-	err = extract(ctx, path, dir)
-	var all []found
-	if err == nil {
-		all, err = ofLayout(dir)
+	if err := extract(ctx, path, dir); noSpace(err) {
+		return nil, explainUnpack(err)
+	} else if err != nil {
+		return nil, notArchive(err)
 	}
+	all, err := ofLayout(dir)
 	if err != nil {
-		cleanup()
-		return nil, nil, fmt.Errorf("it is neither an archive of docker save nor an OCI layout: %w", err)
+		return nil, notArchive(err)
 	}
-	return all, cleanup, nil
+	return all, nil
+}
+
+func notArchive(err error) error {
+	return fmt.Errorf("it is neither an archive of docker save nor an OCI layout: %w", err)
 }
 
 func extract(ctx context.Context, path, dir string) error {

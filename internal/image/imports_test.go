@@ -1,7 +1,10 @@
 package image_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -42,5 +45,31 @@ func TestAnImageWithoutANameIsNotImported(t *testing.T) {
 	}
 	if all, err := s.List(); err != nil || len(all) != 0 {
 		t.Errorf("there is %v, %v", all, err)
+	}
+}
+
+func TestCompressedArchivesAreImported(t *testing.T) {
+	plain := imagetest.Archive(t, map[string]v1.Image{"one:1": small(t, "x")})
+	layout := imagetest.Tar(t, imagetest.Layout(t, map[string]v1.Image{"two:1": small(t, "y")}))
+	for _, path := range []string{plain, layout} {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		if _, err := z.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path+".gz", packed.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		refs, err := open(t, t.TempDir(), image.Options{}).Import(t.Context(), path+".gz", func(image.Progress) {})
+		if err != nil || len(refs) != 1 {
+			t.Errorf("%v, %v", refs, err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,19 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// layerInfo is kept beside an unpacked layer.
-type layerInfo struct {
-	Size int64 `json:"size"` // bytes of its files
-}
-
 func cutDigest(digest string) (algorithm, hex string, ok bool) { return strings.Cut(digest, ":") }
-
-// has reports whether a layer is here, and its size.
-func (s *Store) has(hex string) (int64, bool) {
-	var info layerInfo
-	err := s.read(filepath.Join("layers", hex, "info"), &info)
-	return info.Size, err == nil
-}
 
 // layerKeys are the names that a layer's directory may have: that of what it is,
 // and that of what it is on the layers below it. The second is for layers with
@@ -46,58 +35,66 @@ func chained(chain, diff v1.Hash) v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
 }
 
-// there reports whether a layer is here, under which key, and its size.
-func (s *Store) there(diff, chain v1.Hash) (key string, size int64, ok bool) {
+// there reports whether a layer is here, and under which key.
+func (s *Store) there(diff, chain v1.Hash) (key string, info layerInfo, ok bool) {
 	for _, key := range layerKeys(diff, chain) {
-		if size, ok := s.has(key); ok {
-			return key, size, true
+		if info, ok := s.has(key); ok {
+			return key, info, true
 		}
 	}
-	return "", 0, false
+	return "", layerInfo{}, false
 }
 
 // unpack brings a layer here, checked against its digest. chain is the digest
 // of it and those below, whose directories below has, the topmost first.
-func (s *Store) unpack(ctx context.Context, l v1.Layer, diff, chain v1.Hash, below []string) (key string, size int64, err error) {
-	if key, size, ok := s.there(diff, chain); ok {
-		return key, size, nil
+func (w *work) unpack(ctx context.Context, l v1.Layer, diff, chain v1.Hash, below []string) (key string, info layerInfo, err error) {
+	s := w.s
+	if key, info, ok := s.there(diff, chain); ok {
+		return key, info, nil
 	}
-	temp, err := os.MkdirTemp(s.path("tmp"), "layer-*")
+	temp, err := os.MkdirTemp(w.dir, "layer-*")
 	if err != nil {
-		return "", 0, fmt.Errorf("unpack layer: %w", err)
+		return "", info, explainUnpack(err)
 	}
 	defer func() { _ = os.RemoveAll(temp) }()
-	e := newEntries(s.shift, filepath.Join(temp, "fs"))
-	size, err = s.unpackInto(ctx, temp, l, diff, below, e)
+	e := newEntries(s.shift, filepath.Join(temp, "fs"), &allowance{s: s, ctx: ctx})
+	info, err = s.unpackInto(ctx, temp, l, diff, below, e)
 	if err != nil {
-		return "", 0, explainUnpack(err)
+		return "", info, explainUnpack(outside(err, e.root))
 	}
 	keys := layerKeys(diff, chain)
 	key = keys[0]
 	if e.implies() {
 		key = keys[1]
 	}
-	if err := os.Rename(temp, s.path("layers", key)); err != nil {
-		if size, ok := s.has(key); ok { // somebody else was quicker
-			return key, size, nil
-		}
-		return "", 0, fmt.Errorf("unpack layer: %w", err)
+	if err = os.Rename(temp, s.path("layers", key)); err == nil {
+		return key, info, nil
 	}
-	return key, size, nil
+	if info, ok := s.has(key); ok { // somebody else was quicker
+		return key, info, nil
+	}
+	if err := errors.Join(s.setAside(key), os.Rename(temp, s.path("layers", key))); err != nil {
+		return "", info, fmt.Errorf("replace a damaged layer: %w", outside(err, s.dir))
+	}
+	return key, info, nil
 }
 
-func (s *Store) unpackInto(ctx context.Context, temp string, l v1.Layer, diff v1.Hash, below []string, e *entries) (int64, error) {
-	if err := errors.Join(os.Chmod(temp, 0o711), os.Mkdir(e.root, 0o755), s.own(e.root)); err != nil {
-		return 0, err
+func (s *Store) unpackInto(ctx context.Context, temp string, l v1.Layer, diff v1.Hash, below []string, e *entries) (info layerInfo, err error) {
+	if err := errors.Join(os.Mkdir(e.root, 0o755), s.own(e.root)); err != nil {
+		return info, err
 	}
+	if err := e.whiteouts.open(e.root); err != nil {
+		return info, err
+	}
+	defer e.whiteouts.close()
 	in, err := l.Uncompressed()
 	if err != nil {
-		return 0, err
+		return info, err
 	}
 	defer in.Close()
 	sum := sha256.New()
 	r := &guarded{r: io.TeeReader(in, sum), ctx: ctx}
-	size, err := archive.Apply(ctx, e.root, r, archive.WithFilter(e.enter), archive.WithConvertWhiteout(e.whiteouts.convert), archive.WithParents(below))
+	info.Size, err = archive.Apply(ctx, e.root, r, archive.WithFilter(e.enter), archive.WithConvertWhiteout(e.whiteouts.convert), archive.WithParents(below))
 	if err == nil {
 		_, err = io.Copy(io.Discard, r) // what follows the archive's end is part of the digest
 	}
@@ -105,16 +102,23 @@ func (s *Store) unpackInto(ctx context.Context, temp string, l v1.Layer, diff v1
 		err = errors.Join(e.whiteouts.done(), e.ownImplied())
 	}
 	if err != nil {
-		return 0, err
+		return info, err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != diff.Hex {
-		return 0, fmt.Errorf("a layer has digest sha256:%.12s…, its image says sha256:%.12s…; the registry or the archive is damaged", got, diff.Hex)
+		return info, fmt.Errorf("a layer has digest sha256:%.12s…, its image says sha256:%.12s…; the registry or the archive is damaged", got, diff.Hex)
 	}
-	info := fmt.Appendf(nil, `{"size":%d}`, size)
-	if err := os.WriteFile(filepath.Join(temp, "info"), info, 0o600); err != nil {
-		return 0, err
+	if info.Tree, err = treeOf(e.root); err != nil {
+		return info, err
 	}
-	return size, syncTree(temp)
+	info.Opaque = isOpaque(e.root)
+	b, err := json.Marshal(info)
+	if err != nil {
+		return info, err
+	}
+	if err := os.WriteFile(filepath.Join(temp, "info"), b, 0o600); err != nil {
+		return info, err
+	}
+	return info, syncTree(temp)
 }
 
 // own gives the root of a layer to root inside.
@@ -141,14 +145,35 @@ func (g *guarded) Read(p []byte) (int, error) {
 // explainUnpack says what to do about what people can mend.
 func explainUnpack(err error) error {
 	var at *os.PathError
-	if errors.As(err, &at) && errors.Is(err, syscall.ENOSPC) {
+	if errors.As(err, &at) && noSpace(err) {
 		err = at.Err // where this machine keeps images is nobody's business
 	}
+	var link *os.LinkError
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case errors.Is(err, errQuota):
+		return err
+	case errors.As(err, &link) && errors.Is(err, os.ErrNotExist): // layers are unpacked by themselves, as engines do it too
+		return fmt.Errorf("%s is a hard link to what its layer doesn't have; build the image anew", filepath.Base(link.New))
+	case noSpace(err):
 		return fmt.Errorf("no space left for the image; free some with plane image rm, or put the data directory on a larger disk: %w", err)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("the image can't be unpacked by this user, whom the files' owners can't be given to; run as root: %w", err)
+	case errors.Is(err, syscall.ENAMETOOLONG):
+		return fmt.Errorf("the image has a path that is too long for this machine: %w", err)
 	}
 	return fmt.Errorf("unpack image: %w", err)
 }
+
+// outsideError is an error without the directory of this machine that it names.
+type outsideError struct {
+	error
+	dir string
+}
+
+func outside(err error, dir string) error { return outsideError{err, dir} }
+
+func (e outsideError) Error() string {
+	return strings.ReplaceAll(strings.ReplaceAll(e.error.Error(), e.dir+"/", ""), e.dir, "")
+}
+
+func (e outsideError) Unwrap() error { return e.error }

@@ -12,6 +12,10 @@ type whiteouts struct{}
 
 func newWhiteouts() *whiteouts { return &whiteouts{} }
 
+func (*whiteouts) open(string) error { return nil }
+func (*whiteouts) close()            {}
+func isOpaque(string) bool           { return false }
+
 func (*whiteouts) convert(*tar.Header, string) (bool, error) { return true, nil }
 func (*whiteouts) wasRemoved(string) error                   { return nil }
 func (*whiteouts) done() error                               { return nil }

@@ -16,6 +16,7 @@ func (s *Store) named(ref Ref) (naming, bool) {
 	return n, err == nil
 }
 
+// name gives a name its meaning. The caller shares the store.
 func (s *Store) name(ref Ref, n naming) error {
 	n.Used = time.Now()
 	return s.write(filepath.Join("names", ref.file()), n)
@@ -25,10 +26,38 @@ func (s *Store) name(ref Ref, n naming) error {
 // of that name now is no news later.
 func (s *Store) nameNew(ctx context.Context, ref Ref, img *Image) error {
 	id, _ := s.engineID(ctx, ref, true)
-	return s.name(ref, naming{Digest: img.Digest, Engine: id, Pulled: time.Now()})
+	return s.rename(ctx, ref, naming{Digest: img.Digest, Engine: id, Pulled: time.Now()})
 }
 
-// touch notes that a name was used, at most once a minute.
+func (s *Store) rename(ctx context.Context, ref Ref, n naming) error {
+	unlock, err := s.share(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return s.name(ref, n)
+}
+
+// use gives what a name means if that is here, and notes that it was used.
+func (s *Store) use(ctx context.Context, ref Ref) (*Image, bool, error) {
+	unlock, err := s.share(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer unlock()
+	n, ok := s.named(ref)
+	if !ok {
+		return nil, false, nil
+	}
+	r, err := s.known(n.Digest)
+	if err != nil { // damaged, or gone: it is fetched again
+		return nil, false, nil
+	}
+	s.touch(ref, n)
+	return s.image(r), true, nil
+}
+
+// touch notes that a name was used, at most once a minute. The caller shares the store.
 func (s *Store) touch(ref Ref, n naming) {
 	if time.Since(n.Used) < time.Minute {
 		return
@@ -82,24 +111,21 @@ func (s *Store) List() ([]Listed, error) {
 // Remove forgets a name, and what nothing else needs. It refuses what a backend
 // uses, naming that. ErrNotThere.
 func (s *Store) Remove(ctx context.Context, ref Ref) error {
-	unlock, err := s.excludeSoon(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	n, ok := s.named(ref)
-	if !ok {
-		return fmt.Errorf("%w: %s; plane image ls lists those that are here", ErrNotThere, ref.Short())
-	}
-	for user, digest := range s.Holds() {
-		if digest == n.Digest && s.meanings(digest) == 1 {
-			return fmt.Errorf("image %s is in use by %s; stop that first", ref.Short(), user)
+	return s.alone(ctx, func() ([]string, error) {
+		n, ok := s.named(ref)
+		if !ok {
+			return nil, fmt.Errorf("%w: %s; plane image ls lists those that are here", ErrNotThere, ref.Short())
 		}
-	}
-	if err := os.Remove(s.path("names", ref.file())); err != nil {
-		return fmt.Errorf("remove image: %w", err)
-	}
-	return s.collect()
+		for user, digest := range s.Holds() {
+			if digest == n.Digest && s.meanings(digest) == 1 {
+				return nil, fmt.Errorf("image %s is in use by %s; stop that first", ref.Short(), user)
+			}
+		}
+		if err := os.Remove(s.path("names", ref.file())); err != nil {
+			return nil, fmt.Errorf("remove image: %w", err)
+		}
+		return s.collect()
+	})
 }
 
 // meanings counts the names of an image.

@@ -2,12 +2,9 @@ package image
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -123,22 +120,13 @@ func (f *flight) tell(p Progress) {
 
 // pull decides where an image comes from.
 func (s *Store) pull(ctx context.Context, r Request, tell func(Progress)) (*Image, error) {
-	unlock, err := s.share(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	here, have := s.named(r.Ref)
 	if r.Policy != plane.PullAlways {
-		img, err := s.fromEngine(ctx, r.Ref, here, tell)
+		img, err := s.fromEngine(ctx, r.Ref, tell)
 		if err != nil || img != nil {
 			return img, err
 		}
-		if have {
-			if img, err := s.known(here.Digest); err == nil {
-				s.touch(r.Ref, here)
-				return s.image(img), nil
-			}
+		if img, ok, err := s.use(ctx, r.Ref); ok || err != nil {
+			return img, err
 		}
 		if r.Policy == plane.PullNever {
 			return nil, fmt.Errorf("image %s isn't here, and pull_policy is Never; pull it with plane image pull %s, or set IfNotPresent", r.Ref.Short(), r.Ref.Short())
@@ -149,7 +137,12 @@ func (s *Store) pull(ctx context.Context, r Request, tell func(Progress)) (*Imag
 		return nil, err
 	}
 	defer done()
-	img, err := s.take(ctx, remote, "pulling", tell)
+	w, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer w.end()
+	img, err := w.take(ctx, remote, "pulling", tell)
 	if err != nil {
 		if ctx.Err() == nil {
 			err = explainFetch(r, err)
@@ -159,8 +152,35 @@ func (s *Store) pull(ctx context.Context, r Request, tell func(Progress)) (*Imag
 	return img, s.nameNew(ctx, r.Ref, img)
 }
 
+// parts are an image's layers, lowest first, with their digests.
+type parts struct {
+	layers []v1.Layer
+	diffs  []v1.Hash // of what they are uncompressed
+	chains []v1.Hash // of that and all below
+}
+
+func partsOf(img v1.Image, config *v1.ConfigFile) (parts, error) {
+	layers, err := img.Layers()
+	if err != nil {
+		return parts{}, err
+	}
+	p := parts{layers: layers, diffs: config.RootFS.DiffIDs}
+	if len(layers) != len(p.diffs) {
+		return p, fmt.Errorf("image has %d layers and names %d; its manifest is damaged, or it is no image of a container", len(layers), len(p.diffs))
+	}
+	var chain v1.Hash
+	for _, diff := range p.diffs {
+		if diff.Algorithm != "sha256" {
+			return p, fmt.Errorf("a layer has a digest by %s, not sha256; build the image anew", diff.Algorithm)
+		}
+		chain = chained(chain, diff)
+		p.chains = append(p.chains, chain)
+	}
+	return p, nil
+}
+
 // take unpacks what of img isn't here and records it.
-func (s *Store) take(ctx context.Context, img v1.Image, text string, tell func(Progress)) (*Image, error) {
+func (w *work) take(ctx context.Context, img v1.Image, text string, tell func(Progress)) (*Image, error) {
 	digest, err := img.Digest()
 	if err != nil {
 		return nil, err
@@ -172,56 +192,88 @@ func (s *Store) take(ctx context.Context, img v1.Image, text string, tell func(P
 	if err := suits(config); err != nil {
 		return nil, err
 	}
-	layers, err := img.Layers()
-	if err != nil {
-		return nil, err
-	}
-	if len(layers) != len(config.RootFS.DiffIDs) {
-		return nil, fmt.Errorf("image has %d layers and names %d; its manifest is damaged", len(layers), len(config.RootFS.DiffIDs))
-	}
 	id, err := img.ConfigName()
 	if err != nil {
 		return nil, err
 	}
+	p, err := partsOf(img, config)
+	if err != nil {
+		return nil, err
+	}
+	what := wanted{Images: []string{digest.Hex}}
+	for i := range p.layers {
+		keys := layerKeys(p.diffs[i], p.chains[i])
+		what.Layers = append(what.Layers, keys[:]...)
+	}
+	if err := w.want(ctx, what); err != nil {
+		return nil, err
+	}
 	r := record{Digest: digest.String(), ID: id.String(), Config: config.Config}
-	diffs := config.RootFS.DiffIDs
-	m := &meter{text: text, tell: tell}
-	var chain v1.Hash
-	for i, l := range layers {
-		chain = chained(chain, diffs[i])
-		if _, _, ok := s.there(diffs[i], chain); !ok {
-			if n, err := l.Size(); err == nil {
-				m.total += n
+	if err := w.lay(ctx, img, p, &r, &meter{text: text, tell: tell}); err != nil {
+		if noSpace(err) {
+			for _, l := range p.layers {
+				if l, ok := l.(*registryLayer); ok {
+					l.drop()
+				}
 			}
+			w.end()
+			w.s.tidy(ctx)
+		}
+		return nil, err
+	}
+	unlock, err := w.s.share(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return w.s.image(r), w.s.write(filepath.Join("images", digest.Hex), r)
+}
+
+// lay brings the layers of img here and notes them in r.
+func (w *work) lay(ctx context.Context, img v1.Image, p parts, r *record, m *meter) error {
+	missing := make([]bool, len(p.layers))
+	for i, l := range p.layers {
+		if _, _, here := w.s.there(p.diffs[i], p.chains[i]); here {
+			continue
+		}
+		missing[i] = true
+		if n, err := l.Size(); err == nil {
+			m.total += n
+		}
+	}
+	if w.s.quota > 0 { // unpacked they take more, as a rule
+		if _, err := w.s.room(ctx, m.total); err != nil {
+			return err
 		}
 	}
 	if a, ok := img.(archived); ok {
 		m.total = a.size
 	}
 	m.show()
-	coming, stop := s.fetchAhead(ctx, layers, diffs, m)
+	coming, stop := fetchAhead(ctx, p.layers, missing, m)
 	defer stop()
-	chain = v1.Hash{}
 	var below []string // directories, the topmost first
-	for i, l := range layers {
-		chain = chained(chain, diffs[i])
-		if err := coming(i); errors.Is(err, syscall.ENOSPC) {
-			return nil, explainUnpack(err)
+	for i, l := range p.layers {
+		if err := coming(i); noSpace(err) {
+			return explainUnpack(err)
 		} else if err != nil {
-			return nil, err
+			return err
 		}
-		key, size, err := s.unpack(ctx, m.metered(ctx, l), diffs[i], chain, below)
+		key, info, err := w.unpack(ctx, m.metered(ctx, l), p.diffs[i], p.chains[i], below)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if l, ok := l.(*registryLayer); ok {
-			_ = os.Remove(l.path())
+			l.drop()
 		}
-		below = append([]string{s.layerDir(key)}, below...)
+		if info.Opaque { // overlay mounts don't look whether a layer as a whole is
+			below, r.Layers, r.Size = nil, nil, 0
+		}
+		below = append([]string{w.s.layerDir(key)}, below...)
 		r.Layers = append(r.Layers, key)
-		r.Size += size
+		r.Size += info.Size
 	}
-	return s.image(r), s.write(filepath.Join("images", digest.Hex), r)
+	return nil
 }
 
 // fetchesAtOnce is how many layers of an image come at once.
@@ -229,17 +281,15 @@ const fetchesAtOnce = 3
 
 // fetchAhead brings the missing layers of an image from its registry while
 // others are unpacked. coming waits for one of them; stop for all to end.
-func (s *Store) fetchAhead(ctx context.Context, layers []v1.Layer, diffs []v1.Hash, m *meter) (coming func(i int) error, stop func()) {
+func fetchAhead(ctx context.Context, layers []v1.Layer, missing []bool, m *meter) (coming func(i int) error, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var g errgroup.Group
 	g.SetLimit(fetchesAtOnce)
 	results := make([]chan error, len(layers))
 	var begin []func()
-	var chain v1.Hash
 	for i, l := range layers {
-		chain = chained(chain, diffs[i])
 		r, ok := l.(*registryLayer)
-		if _, _, here := s.there(diffs[i], chain); !ok || here {
+		if !ok || !missing[i] {
 			continue
 		}
 		result := make(chan error, 1)

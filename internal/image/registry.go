@@ -86,8 +86,10 @@ func (s *Store) find(ctx context.Context, ref name.Reference, r Request, line ht
 		if index, err = found.ImageIndex(); err == nil {
 			img, err = ofPlatform(index)
 		}
-	} else {
+	} else if found.MediaType.IsImage() {
 		img, err = found.Image()
+	} else {
+		err = fmt.Errorf("what its registry has is of the kind %s, not an image that Plane runs; push it again with a present version of Docker or another builder", found.MediaType)
 	}
 	if err != nil {
 		return nil, err
@@ -128,6 +130,9 @@ func ofPlatform(index v1.ImageIndex) (v1.Image, error) {
 		case d.Platform.OS != "unknown":
 			others = append(others, d.Platform.OS+"/"+d.Platform.Architecture)
 		}
+	}
+	if len(others) == 0 {
+		return nil, fmt.Errorf("it has nothing for linux/%s; build it with --platform linux/%s", runtime.GOARCH, runtime.GOARCH)
 	}
 	return nil, fmt.Errorf("it is for %s, this machine is linux/%s; build it with --platform linux/%s", strings.Join(others, ", "), runtime.GOARCH, runtime.GOARCH)
 }

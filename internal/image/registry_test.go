@@ -197,3 +197,22 @@ func TestAddressesThatAreNoRegistries(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsNoImageIsRefusedInASentence(t *testing.T) {
+	reg := imagetest.NewRegistry(t, "", "")
+	s := open(t, t.TempDir(), image.Options{})
+	old := reg.PushManifest(t, "old:1", "application/vnd.docker.distribution.manifest.v1+json", `{"schemaVersion":1,"name":"old","tag":"1","fsLayers":[],"history":[]}`)
+	if _, err := pull(t, s, image.Request{Ref: ref(t, old)}); err == nil || !strings.Contains(err.Error(), "not an image that Plane runs; push it again with a present version") {
+		t.Errorf("schema 1: %v", err)
+	}
+	empty := reg.PushIndex(t, "empty:1", imagetest.Index(t))
+	if _, err := pull(t, s, image.Request{Ref: ref(t, empty)}); err == nil || !strings.Contains(err.Error(), "it has nothing for linux/"+runtime.GOARCH) {
+		t.Errorf("an empty index: %v", err)
+	}
+	img, digest, _ := large(t, 1<<10)
+	app := reg.Push(t, "app:1", img)
+	reg.Misbehave(imagetest.Fault{Missing: digest})
+	if _, err := pull(t, s, image.Request{Ref: ref(t, app)}); err == nil || !strings.Contains(err.Error(), "has the image but not all of its layers; push it again") {
+		t.Errorf("without a layer: %v", err)
+	}
+}

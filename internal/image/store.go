@@ -61,7 +61,8 @@ type Store struct {
 
 	mu        sync.Mutex // guards the fields below
 	flights   map[flightKey]*flight
-	restUntil time.Time // the engine isn't asked before, for what is here
+	sound     map[string]bool // layers that have been looked at since this was opened
+	restUntil time.Time       // the engine isn't asked before, for what is here
 }
 
 type format struct {
@@ -75,17 +76,20 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{dir: dir, log: o.Log, shift: o.Shift, quota: o.Quota, from: o.Engine, stall: stallLimit, grace: justNow, flights: map[flightKey]*flight{}}
+	s := &Store{dir: dir, log: o.Log, shift: o.Shift, quota: o.Quota, from: o.Engine, stall: stallLimit, grace: justNow, flights: map[flightKey]*flight{}, sound: map[string]bool{}}
 	for _, d := range []string{"layers", "images", "names", "holds", "blobs", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o711); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("make image store: %w", err)
 		}
+	}
+	// Programs of images may be setuid: no other user of this machine gets at them.
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make image store: %w", err)
 	}
 	if err := s.readFormat(); err != nil {
 		return nil, err
 	}
-	// What is in tmp belongs to somebody only while they hold the lock.
-	if unlock, err := s.exclude(); err == nil {
+	if unlock, err := s.exclude(context.Background()); err == nil {
 		s.sweep()
 		unlock()
 	}
@@ -103,7 +107,7 @@ func (s *Store) readFormat() error {
 		err = json.Unmarshal(b, &f)
 	}
 	if err != nil {
-		return fmt.Errorf("read image store: %w", err)
+		return fmt.Errorf("the image store %s can't be read (%w); remove the directory once no backend uses it, images are pulled again", s.dir, err)
 	}
 	if f.Version != formatVersion {
 		return fmt.Errorf("image store %s has version %d, this program knows %d; remove the directory, images are pulled again", s.dir, f.Version, formatVersion)
@@ -157,80 +161,69 @@ func (s *Store) read(name string, v any) error {
 	return nil
 }
 
-// errBusy: somebody adds to the store, or removes from it.
-var errBusy = errors.New("the image store is in use by a pull or a removal; try again when it is done")
+// errBusy: somebody who adds to the store, or removes from it, doesn't come to an end.
+var errBusy = errors.New("the image store is in use by a process that doesn't go on; try again when it has ended")
 
-// share keeps everything that is in the store from being removed.
+// patience is how long the locks of the store are waited for. They are held for
+// moments only; what takes longer is a work.
+const patience = 5 * time.Second
+
+// share keeps everything that is in the store from being removed. Whoever shares
+// already may not share again: those who remove let nobody new in.
 func (s *Store) share(ctx context.Context) (unlock func(), err error) {
-	for {
-		unlock, err = s.flock(syscall.LOCK_SH | syscall.LOCK_NB)
-		if !errors.Is(err, errBusy) {
-			return unlock, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return s.enter(ctx, syscall.LOCK_SH)
 }
 
-// exclude is alone with the store, or errBusy.
-func (s *Store) exclude() (unlock func(), err error) {
-	return s.flock(syscall.LOCK_EX | syscall.LOCK_NB)
+// exclude is alone with the store.
+func (s *Store) exclude(ctx context.Context) (unlock func(), err error) {
+	return s.enter(ctx, syscall.LOCK_EX)
 }
 
-// patience is how long a removal waits for pulls that are under way.
-const patience = 10 * time.Second
-
-// excludeSoon is exclude, but waits a while.
-func (s *Store) excludeSoon(ctx context.Context) (unlock func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// enter locks the store, through a gate: who waits to be alone holds that, so
+// that a stream of others can't keep it waiting.
+func (s *Store) enter(ctx context.Context, how int) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errBusy)
 	defer cancel()
-	for {
-		unlock, err = s.exclude()
-		if !errors.Is(err, errBusy) {
-			return unlock, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// discard removes one entry of a directory whole: what is killed meanwhile leaves
-// nothing that looks like one.
-func (s *Store) discard(dir, name string) error {
-	gone, err := os.MkdirTemp(s.path("tmp"), "gone-*")
+	open, err := s.flock(ctx, "gate", how)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return errors.Join(os.Rename(s.path(dir, name), filepath.Join(gone, name)), os.RemoveAll(gone))
+	defer open()
+	return s.flock(ctx, "lock", how)
 }
 
-func (s *Store) flock(how int) (unlock func(), err error) {
-	f, err := os.OpenFile(s.path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+func (s *Store) flock(ctx context.Context, name string, how int) (unlock func(), err error) {
+	f, err := os.OpenFile(s.path(name), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock image store: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), how); err != nil {
-		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errBusy
-		}
-		return nil, fmt.Errorf("lock image store: %w", err)
+	if err := wait(ctx, f, how); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return func() { _ = f.Close() }, nil
 }
 
-// sweep removes what was being unpacked. The caller is alone with the store.
-func (s *Store) sweep() {
-	entries, _ := os.ReadDir(s.path("tmp"))
-	for _, e := range entries {
-		if err := os.RemoveAll(s.path("tmp", e.Name())); err != nil {
-			s.log.Warn("what an interrupted pull left can't be removed", "error", err)
+// wait locks f.
+func wait(ctx context.Context, f *os.File, how int) error {
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
 		}
 	}
+}
+
+// discard takes one entry out of a directory, whole: what is killed meanwhile
+// leaves nothing that looks like one. The directory that it gives is to be removed.
+func (s *Store) discard(dir, name string) (gone string, err error) {
+	gone, err = os.MkdirTemp(s.path("tmp"), "gone-*")
+	if err != nil {
+		return "", err
+	}
+	return gone, os.Rename(s.path(dir, name), filepath.Join(gone, name))
 }

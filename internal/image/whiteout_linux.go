@@ -22,10 +22,21 @@ const (
 // each layer is unpacked by itself. A layer may both remove a name and have it;
 // then only what is below it is removed, in whatever order they come.
 type whiteouts struct {
+	root    string
+	in      *os.Root        // the layer, which links don't lead out of
 	removed map[string]bool // paths that this layer removes from those below
 }
 
 func newWhiteouts() *whiteouts { return &whiteouts{removed: map[string]bool{}} }
+
+// open has it work in the layer's directory, until close.
+func (w *whiteouts) open(root string) (err error) {
+	w.root = root
+	w.in, err = os.OpenRoot(root)
+	return err
+}
+
+func (w *whiteouts) close() { _ = w.in.Close() }
 
 // convert is an archive.ConvertWhiteout; path lies in the layer's directory.
 func (w *whiteouts) convert(h *tar.Header, path string) (write bool, err error) {
@@ -56,30 +67,58 @@ func (w *whiteouts) convert(h *tar.Header, path string) (write bool, err error) 
 // done hides what lies below directories that the layer removes and has anew.
 func (w *whiteouts) done() error {
 	for path := range w.removed {
-		if st, err := os.Lstat(path); err == nil && st.IsDir() {
-			if err := opaque(path); err != nil {
-				return err
-			}
+		if err := w.hide(path); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// hide marks a directory. Meanwhile links may lie on the way to it.
+func (w *whiteouts) hide(path string) error {
+	name, err := filepath.Rel(w.root, path)
+	if err != nil {
+		return err
+	}
+	if st, err := w.in.Lstat(name); err != nil || !st.IsDir() {
+		return nil
+	}
+	dir, err := w.in.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return marked(name, unix.Fsetxattr(int(dir.Fd()), opaqueMark, []byte("y"), 0))
+}
+
+const opaqueMark = "trusted.overlay.opaque"
+
 func opaque(dir string) error {
-	if err := unix.Lsetxattr(dir, "trusted.overlay.opaque", []byte("y"), 0); err != nil {
+	return marked(dir, unix.Lsetxattr(dir, opaqueMark, []byte("y"), 0))
+}
+
+func marked(dir string, err error) error {
+	if err != nil {
 		return fmt.Errorf("mark directory %s as replaced: %w", filepath.Base(dir), err)
 	}
 	return nil
 }
 
-// wasRemoved clears the mark of a name that is a directory of the layer after
-// all, though no entry says so.
-func (w *whiteouts) wasRemoved(path string) error {
-	if !w.removed[path] {
+func isOpaque(dir string) bool {
+	var b [2]byte
+	n, err := unix.Lgetxattr(dir, opaqueMark, b[:])
+	return err == nil && n == 1 && b[0] == 'y'
+}
+
+// wasRemoved clears the mark of a name, from the layer's root, that is a
+// directory of the layer after all, though no entry says so.
+func (w *whiteouts) wasRemoved(name string) error {
+	if !w.removed[filepath.Join(w.root, name)] {
 		return nil
 	}
-	if st, err := os.Lstat(path); err != nil || st.Mode()&os.ModeCharDevice == 0 {
+	name = strings.TrimPrefix(name, "/")
+	if st, err := w.in.Lstat(name); err != nil || st.Mode()&os.ModeCharDevice == 0 {
 		return nil
 	}
-	return os.Remove(path)
+	return w.in.Remove(name)
 }

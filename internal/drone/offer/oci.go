@@ -37,6 +37,7 @@ func (m *maker) openOCI(ctx context.Context) error {
 const collectEvery = time.Minute
 
 func collect(ctx context.Context, images *image.Store, log *slog.Logger) error {
+	images.Verify(ctx)
 	t := time.NewTicker(collectEvery)
 	defer t.Stop()
 	for {
@@ -45,7 +46,7 @@ func collect(ctx context.Context, images *image.Store, log *slog.Logger) error {
 			return nil
 		case <-t.C:
 		}
-		if err := images.GC(0); err != nil {
+		if err := images.GC(ctx, 0); err != nil {
 			log.Warn("unused images could not be removed", "error", err)
 		}
 	}

@@ -68,6 +68,8 @@ type File struct {
 	Link     string // of links
 	Major    int64  // of devices
 	Minor    int64
+	// Attributes are extended ones, by name.
+	Attributes map[string]string
 }
 
 // Layer is an archive of files.
@@ -85,6 +87,12 @@ func Layer(t testing.TB, files ...File) []byte {
 			if f.Type == tar.TypeDir {
 				h.Mode = 0o755
 			}
+		}
+		for name, value := range f.Attributes {
+			if h.PAXRecords == nil {
+				h.PAXRecords = map[string]string{}
+			}
+			h.PAXRecords["SCHILY.xattr."+name] = value
 		}
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)

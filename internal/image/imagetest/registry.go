@@ -43,6 +43,7 @@ type Fault struct {
 	Stall     bool          // after Cut bytes nothing comes any more, instead of an end
 	Wrong     bool          // the last byte is another one
 	PauseEach time.Duration // after each 32 KiB
+	Missing   string        // the hex digest of a blob that isn't there
 }
 
 // NewRegistry starts one; it ends with the test. With a user, only they may use
@@ -94,6 +95,10 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		case <-gate:
 		case <-q.Context().Done():
 		}
+	}
+	if digest == fault.Missing {
+		http.NotFound(w, q)
+		return
 	}
 	if fault.NoRanges {
 		q.Header.Del("Range")
@@ -200,6 +205,26 @@ func (r *Registry) PushIndex(t testing.TB, repository string, index v1.ImageInde
 	ref := r.name(t, repository)
 	if err := remote.WriteIndex(ref, index, remote.WithAuth(r.auth())); err != nil {
 		t.Fatal(err)
+	}
+	return ref.String()
+}
+
+// PushManifest puts a manifest there as it is and gives its full name.
+func (r *Registry) PushManifest(t testing.TB, repository, mediaType, body string) string {
+	t.Helper()
+	ref := r.name(t, repository)
+	q, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+r.Host+"/v2/"+ref.Context().RepositoryStr()+"/manifests/"+ref.Identifier(), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Content-Type", mediaType)
+	answer, err := http.DefaultClient.Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusCreated {
+		t.Fatalf("push manifest: %s", answer.Status)
 	}
 	return ref.String()
 }
