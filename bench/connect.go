@@ -86,17 +86,23 @@ func (s *session) connectLoad(api string, pid, clients int, length time.Duration
 }
 
 // cpuTime is the user and system time of a process, to 10 ms.
-func cpuTime(pid int) time.Duration {
+func cpuTime(pid int) time.Duration { return statTime(pid, 11) }
+
+// cpuTimeOfEnded is that of its children that it has waited for, and of theirs.
+func cpuTimeOfEnded(pid int) time.Duration { return statTime(pid, 13) }
+
+// statTime adds the user and the system time that begin at a field.
+func statTime(pid, field int) time.Duration {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}
 	_, rest, _ := strings.Cut(string(data), ") ")
 	f := strings.Fields(rest)
-	if len(f) < 13 {
+	if len(f) < field+2 {
 		return 0
 	}
-	user, _ := strconv.Atoi(f[11])
-	system, _ := strconv.Atoi(f[12])
+	user, _ := strconv.Atoi(f[field])
+	system, _ := strconv.Atoi(f[field+1])
 	return time.Duration(user+system) * 10 * time.Millisecond
 }

@@ -2,18 +2,34 @@
 // run, and prints tables; with -write it also writes bench/RESULTS.md.
 // Figures are of this machine at that hour: ratios travel, times don't.
 //
-//	go run ./bench              # everything, about three minutes
-//	go run ./bench -only start  # one of start, rate, connect, idle, proxy
+//	go run ./bench              # everything, about three minutes where nothing else runs
+//	go run ./bench -only start  # one of start, rate, containers, connect, idle, proxy
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
+
+var (
+	rounds      int
+	verbose     bool
+	interrupted atomic.Bool // what is measured ends soon, and clears up
+)
+
+// progress says on the terminal how far a run is.
+func progress(format string, args ...any) {
+	if verbose {
+		fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05.000 ")+format+"\n", args...)
+	}
+}
 
 // section is one table.
 type section struct {
@@ -24,6 +40,7 @@ type section struct {
 var sections = []section{
 	{"start", benchStart},
 	{"rate", benchRate},
+	{"containers", benchContainers},
 	{"connect", benchConnect},
 	{"idle", benchIdle},
 	{"proxy", benchProxy},
@@ -32,7 +49,16 @@ var sections = []section{
 func main() {
 	only := flag.String("only", "", "run only this section")
 	write := flag.Bool("write", false, "write bench/RESULTS.md")
+	flag.IntVar(&rounds, "rounds", 20, "how often each way to a container is measured in turn")
+	flag.BoolVar(&verbose, "v", false, "say what is being measured")
 	flag.Parse()
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-stop
+		signal.Stop(stop) // the next one ends it, whatever is left
+		interrupted.Store(true)
+	}()
 	if err := measure(*only, *write); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -49,6 +75,7 @@ func measure(only string, write bool) (err error) {
 			continue
 		}
 		ran = true
+		progress("%s", s.name)
 		text, err := inSession(s.run)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)

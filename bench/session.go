@@ -28,7 +28,11 @@ func inSession(f func(*session) (string, error)) (text string, err error) {
 	s := &session{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256, DialContext: (&net.Dialer{}).DialContext}}}
 	defer func() {
 		for i := len(s.cleanups) - 1; i >= 0; i-- {
+			at := time.Now()
 			s.cleanups[i]()
+			if d := time.Since(at); d > time.Second {
+				progress("clearing up: step %d took %v", i, d)
+			}
 		}
 		if r := recover(); r != nil {
 			f, ok := r.(fatal)
@@ -41,8 +45,15 @@ func inSession(f func(*session) (string, error)) (text string, err error) {
 	return f(s)
 }
 
-func (s *session) Helper()                           {}
-func (s *session) Fatal(args ...any)                 { panic(fatal{errors.New(fmt.Sprint(args...))}) }
+func (s *session) Helper()           {}
+func (s *session) Fatal(args ...any) { panic(fatal{errors.New(fmt.Sprint(args...))}) }
+
+func (s *session) Errorf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...)
+}
+func (s *session) Logf(format string, args ...any)   {}
+func (s *session) Skip(args ...any)                  { s.Fatal(args...) }
+func (s *session) Failed() bool                      { return false }
 func (s *session) Fatalf(format string, args ...any) { panic(fatal{fmt.Errorf(format, args...)}) }
 func (s *session) Cleanup(f func())                  { s.cleanups = append(s.cleanups, f) }
 

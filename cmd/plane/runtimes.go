@@ -18,6 +18,7 @@ type imageFlags struct {
 	runtimes, networks                          []string
 	egress, dockerRuntime, logConfig, mountBase string
 	egressRange                                 string
+	ociRuntime                                  string
 	autoPrune                                   bool
 	pruneAge                                    int64
 	quota                                       int64
@@ -29,6 +30,7 @@ func (f *imageFlags) bind(fl *pflag.FlagSet) {
 	fl.StringVar(&f.egress, "egress", "none", "the most that containers may reach: none, public, or addresses such as 198.51.100.7:443 with commas between")
 	bindEgressRange(fl, &f.egressRange)
 	fl.StringVar(&f.dockerRuntime, "docker-runtime", "", "runtime that the Docker engine uses, e.g. runsc (default: its own)")
+	fl.StringVar(&f.ociRuntime, "oci-runtime", "", "what makes the oci runtime's containers, by name or path: crun or runc (default: whichever is there, crun first)")
 	fl.StringSliceVar(&f.networks, "docker-networks", nil, "networks of the Docker engine that an executable may name")
 	fl.StringVar(&f.logConfig, "log-config", "", `how the Docker engine keeps output, as JSON: {"Type":"…","Config":{…}}`)
 	fl.StringVar(&f.mountBase, "mount-base", "", "directory below which executables may mount one of their own (default: none may)")
@@ -61,6 +63,7 @@ func (f *imageFlags) options() (offer.Options, error) {
 	s := offer.Options{
 		Runtimes: f.runtimes, DockerRuntime: f.dockerRuntime, DockerNets: f.networks, MountBase: f.mountBase, AutoPrune: f.autoPrune,
 		PruneAge: time.Duration(f.pruneAge) * time.Second, Quota: f.quota, Prepared: f.prepared,
+		OCIRuntime: f.ociRuntime,
 	}
 	for _, r := range f.runtimes {
 		if r != plane.RuntimeProcess && r != plane.RuntimeDocker && r != plane.RuntimeOCI {

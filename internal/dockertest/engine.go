@@ -38,7 +38,8 @@ type TB interface {
 
 // Options of an Engine. The zero value is the usual one.
 type Options struct {
-	Flags []string // further ones of dockerd
+	Flags   []string // further ones of dockerd
+	Bridged bool     // it has a bridge, and publishes ports, in a network namespace of its own
 }
 
 // Engine is a dockerd and a containerd, which are apart as on a server: the one
@@ -47,6 +48,7 @@ type Engine struct {
 	Host       string // as in DOCKER_HOST
 	dir        string
 	args       []string
+	bridged    bool
 	containerd *part
 	dockerd    *part
 }
@@ -67,10 +69,12 @@ func Start(t TB, o Options) *Engine {
 	e.args = append([]string{
 		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
 		"--host", e.Host, "--pidfile", filepath.Join(dir, "pid"),
-		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
 		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", e.group(),
 		"--shutdown-timeout", "1", "--log-level", "warn", "--containerd", e.containerdSocket(),
 	}, o.Flags...)
+	if e.bridged = o.Bridged; !e.bridged {
+		e.args = append(e.args, "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false")
+	}
 	t.Cleanup(func() { e.end(t) })
 	e.startContainerd(t)
 	e.startDockerd(t)
@@ -117,7 +121,11 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.a
 
 func (e *Engine) startDockerd(t TB) {
 	t.Helper()
-	e.dockerd = e.startPart(t, "dockerd", e.args...)
+	argv := append([]string{"dockerd"}, e.args...)
+	if e.bridged { // they become dockerd
+		argv = append([]string{"unshare", "--net", "--", "sh", "-c", `ip link set lo up && exec "$@"`, "sh"}, argv...)
+	}
+	e.dockerd = e.startPart(t, argv[0], argv[1:]...)
 	e.eventually(t, e.dockerd, e.Answers)
 }
 

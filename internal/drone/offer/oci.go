@@ -17,7 +17,7 @@ func (m *maker) openOCI(ctx context.Context) error {
 		return err
 	}
 	r := oci.New(oci.Options{
-		Home: m.Home, Images: images, Dial: m.Dial, Way: m.way, MountBase: m.MountBase,
+		Home: m.Home, Images: images, Dial: m.Dial, Runtime: m.OCIRuntime, Way: m.way, MountBase: m.MountBase,
 		Prepared: oci.Budget{Count: m.Prepared}, Log: m.Log,
 	})
 	if err := r.Check(ctx); err != nil {

@@ -31,6 +31,7 @@ type Options struct {
 	Egress        plane.Egress // the most that containers may reach
 	EgressRange   netip.Prefix // that containers get addresses from; the zero value: one that is free
 	DockerRuntime string
+	OCIRuntime    string // crun or runc, by name or path; "" = whichever is there
 	DockerNets    []string
 	DockerLog     docker.LogConfig
 	MountBase     string

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -21,6 +20,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
+
+// TB is what this package needs of a testing.TB, so that benchmarks, which are
+// programs, can have images too.
+type TB interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Cleanup(f func())
+	TempDir() string
+}
 
 // Echo is the program of plane/examples/echo, which listens, misbehaves and ends
 // as its flags say.
@@ -34,7 +43,7 @@ const Server = "plane/internal/image/imagetest/server"
 
 // Program is a package of ours, built static for this machine, once per test
 // binary.
-func Program(t testing.TB, pkg string) []byte {
+func Program(t TB, pkg string) []byte {
 	t.Helper()
 	build, _ := programs.LoadOrStore(pkg, sync.OnceValues(func() ([]byte, error) {
 		dir, err := os.MkdirTemp("", "plane-imagetest-*")
@@ -73,7 +82,7 @@ type File struct {
 }
 
 // Layer is an archive of files.
-func Layer(t testing.TB, files ...File) []byte {
+func Layer(t TB, files ...File) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -108,7 +117,7 @@ func Layer(t testing.TB, files ...File) []byte {
 }
 
 // Image has those layers, lowest first.
-func Image(t testing.TB, config v1.Config, layers ...[]byte) v1.Image {
+func Image(t TB, config v1.Config, layers ...[]byte) v1.Image {
 	t.Helper()
 	img := empty.Image
 	for _, l := range layers {
@@ -133,7 +142,7 @@ func Image(t testing.TB, config v1.Config, layers ...[]byte) v1.Image {
 }
 
 // OfArchitecture is img as one for another machine.
-func OfArchitecture(t testing.TB, img v1.Image, arch string) v1.Image {
+func OfArchitecture(t TB, img v1.Image, arch string) v1.Image {
 	t.Helper()
 	file, err := img.ConfigFile()
 	if err != nil {
@@ -148,7 +157,7 @@ func OfArchitecture(t testing.TB, img v1.Image, arch string) v1.Image {
 }
 
 // EchoImage runs Echo with args, on all addresses of its own network.
-func EchoImage(t testing.TB, args ...string) v1.Image {
+func EchoImage(t TB, args ...string) v1.Image {
 	t.Helper()
 	return Image(t, v1.Config{Entrypoint: append([]string{"/echo"}, args...), Env: []string{"PATH=/bin", "HOST=0.0.0.0", "OF=image"}, WorkingDir: "/"},
 		Layer(t,
@@ -160,7 +169,7 @@ func EchoImage(t testing.TB, args ...string) v1.Image {
 }
 
 // Archive writes images as `docker save` does, under their names.
-func Archive(t testing.TB, images map[string]v1.Image) (path string) {
+func Archive(t TB, images map[string]v1.Image) (path string) {
 	t.Helper()
 	byRef := map[name.Reference]v1.Image{}
 	for n, img := range images {
@@ -178,7 +187,7 @@ func Archive(t testing.TB, images map[string]v1.Image) (path string) {
 }
 
 // ServerImage runs Server with args, on $PORT or 8080.
-func ServerImage(t testing.TB, args ...string) v1.Image {
+func ServerImage(t TB, args ...string) v1.Image {
 	t.Helper()
 	return Image(t, v1.Config{
 		Entrypoint: []string{"/server"}, Cmd: args, Env: []string{"OF=image"}, WorkingDir: "/",
@@ -188,7 +197,7 @@ func ServerImage(t testing.TB, args ...string) v1.Image {
 }
 
 // Index is an image for several machines.
-func Index(t testing.TB, images ...v1.Image) v1.ImageIndex {
+func Index(t TB, images ...v1.Image) v1.ImageIndex {
 	t.Helper()
 	var all []mutate.IndexAddendum
 	for _, img := range images {
@@ -202,7 +211,7 @@ func Index(t testing.TB, images ...v1.Image) v1.ImageIndex {
 }
 
 // Layout writes images as an OCI layout, under their names.
-func Layout(t testing.TB, images map[string]v1.Image) (dir string) {
+func Layout(t TB, images map[string]v1.Image) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "layout")
 	path, err := layout.Write(dir, empty.Index)
@@ -218,7 +227,7 @@ func Layout(t testing.TB, images map[string]v1.Image) (dir string) {
 }
 
 // Tar writes a directory's files as an archive.
-func Tar(t testing.TB, dir string) (path string) {
+func Tar(t TB, dir string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "dir.tar")
 	f, err := os.Create(path)

@@ -1,6 +1,7 @@
 package imagetest
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log"
@@ -9,7 +10,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -48,19 +48,19 @@ type Fault struct {
 
 // NewRegistry starts one; it ends with the test. With a user, only they may use
 // it, by name and password (Basic).
-func NewRegistry(t testing.TB, user, password string) *Registry {
+func NewRegistry(t TB, user, password string) *Registry {
 	t.Helper()
 	return start(t, &Registry{User: user, Password: password})
 }
 
 // NewTokenRegistry starts one that wants bearer tokens, as public registries do:
 // its /token gives them for that name and password or for that identity token.
-func NewTokenRegistry(t testing.TB, user, password, identityToken string) *Registry {
+func NewTokenRegistry(t TB, user, password, identityToken string) *Registry {
 	t.Helper()
 	return start(t, &Registry{User: user, Password: password, IdentityToken: identityToken})
 }
 
-func start(t testing.TB, r *Registry) *Registry {
+func start(t TB, r *Registry) *Registry {
 	t.Helper()
 	r.inner = registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	r.blobs, r.sent = map[string]int{}, map[string]int64{}
@@ -190,7 +190,7 @@ func (r *Registry) Sent() map[string]int64 {
 }
 
 // Push puts an image there and gives its full name.
-func (r *Registry) Push(t testing.TB, repository string, img v1.Image) string {
+func (r *Registry) Push(t TB, repository string, img v1.Image) string {
 	t.Helper()
 	ref := r.name(t, repository)
 	if err := remote.Write(ref, img, remote.WithAuth(r.auth())); err != nil {
@@ -200,7 +200,7 @@ func (r *Registry) Push(t testing.TB, repository string, img v1.Image) string {
 }
 
 // PushIndex puts an index of images there and gives its full name.
-func (r *Registry) PushIndex(t testing.TB, repository string, index v1.ImageIndex) string {
+func (r *Registry) PushIndex(t TB, repository string, index v1.ImageIndex) string {
 	t.Helper()
 	ref := r.name(t, repository)
 	if err := remote.WriteIndex(ref, index, remote.WithAuth(r.auth())); err != nil {
@@ -210,10 +210,10 @@ func (r *Registry) PushIndex(t testing.TB, repository string, index v1.ImageInde
 }
 
 // PushManifest puts a manifest there as it is and gives its full name.
-func (r *Registry) PushManifest(t testing.TB, repository, mediaType, body string) string {
+func (r *Registry) PushManifest(t TB, repository, mediaType, body string) string {
 	t.Helper()
 	ref := r.name(t, repository)
-	q, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+r.Host+"/v2/"+ref.Context().RepositoryStr()+"/manifests/"+ref.Identifier(), strings.NewReader(body))
+	q, err := http.NewRequestWithContext(context.Background(), http.MethodPut, "http://"+r.Host+"/v2/"+ref.Context().RepositoryStr()+"/manifests/"+ref.Identifier(), strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func (r *Registry) PushManifest(t testing.TB, repository, mediaType, body string
 	return ref.String()
 }
 
-func (r *Registry) name(t testing.TB, repository string) name.Reference {
+func (r *Registry) name(t TB, repository string) name.Reference {
 	t.Helper()
 	ref, err := name.ParseReference(r.Host + "/" + repository)
 	if err != nil {

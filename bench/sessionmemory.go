@@ -1,0 +1,3 @@
+package main
+
+func (f *fleet) sessionMemory() (string, error) { return "", nil }
