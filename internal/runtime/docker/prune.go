@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
@@ -52,12 +53,11 @@ func (r *Runtime) Prune(ctx context.Context) error {
 // not have been made yet.
 const freshImage = 10 * time.Minute
 
+// pruneImages removes images that are idle for too long and, while the disk is
+// nearly full, others that are idle, the longest idle first.
 func (r *Runtime) pruneImages(ctx context.Context) error {
-	age := max(r.o.PruneAge, freshImage)
-	if r.scarce(ctx) {
-		age = freshImage
-	}
-	idle := r.images.idle(time.Now().Add(-age))
+	now := time.Now()
+	idle := r.images.idle(now.Add(-freshImage))
 	if len(idle) == 0 {
 		return nil
 	}
@@ -70,17 +70,23 @@ func (r *Runtime) pruneImages(ctx context.Context) error {
 		used[c.ImageID] = true
 	}
 	for _, image := range idle {
-		found, err := r.engine.ImageInspect(ctx, image)
-		if err == nil && used[found.ID] {
+		if now.Sub(image.at) < r.o.PruneAge && !r.scarce(ctx) {
+			break
+		}
+		found, err := r.engine.ImageInspect(ctx, image.name)
+		if err == nil && (used[found.ID] || image.untagged() && len(found.RepoTags) > 0) {
 			continue
 		}
 		if err == nil {
 			// Of an image with other names only this one goes; without force the
-			// engine refuses where a container needs it.
-			_, err = r.engine.ImageRemove(ctx, image, client.ImageRemoveOptions{PruneChildren: true})
+			// engine refuses where a container, or an image made of it, needs it.
+			_, err = r.engine.ImageRemove(ctx, image.name, client.ImageRemoveOptions{PruneChildren: true})
 		}
-		if err == nil || gone(err) {
-			r.images.drop(image)
+		if err == nil {
+			r.log.Info("an image that nobody uses is removed", "image", image.name, "last_used", image.at)
+		}
+		if err == nil || errdefs.IsNotFound(err) {
+			r.images.drop(image.name)
 		}
 	}
 	return nil

@@ -41,10 +41,11 @@ func (r *Runtime) Prepare(ctx context.Context, u runtime.Unit, tell func(runtime
 		if err := r.pull(ctx, x.Image, x.Credentials, tell); err != nil {
 			return runtime.Prepared{}, err
 		}
+		before := found.ID
 		if found, err = r.engine.ImageInspect(ctx, x.Image); err != nil {
 			return runtime.Prepared{}, wrong("image %s was pulled, but the Docker engine says: %s", x.Image, says(err))
 		}
-		r.images.pulled(x.Image)
+		r.images.pulled(x.Image, before, found.ID)
 	} else if missing {
 		return runtime.Prepared{}, nil // not asked to look; Start tells
 	}

@@ -4,18 +4,30 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
-// records are the images that were pulled from here, so that only these are
-// ever removed. They are kept in a file.
+// records are the images that were pulled from here and weren't there before, so
+// that only these are ever removed. They are kept in a file.
 type records struct {
 	path string
 
-	mu  sync.Mutex // guards all
-	all map[string]time.Time
+	mu  sync.Mutex           // guards all
+	all map[string]time.Time // by the name they were pulled under, or their id once it means another
 }
+
+// idleImage is one of them that nobody has asked for since.
+type idleImage struct {
+	name string
+	at   time.Time
+}
+
+// untagged reports whether its name came to mean another image. Whoever has given
+// it a name since wants to keep it.
+func (i idleImage) untagged() bool { return strings.HasPrefix(i.name, "sha256:") }
 
 // openRecords reads what is kept. A file that can't be read means that nothing
 // is removed.
@@ -27,11 +39,19 @@ func openRecords(dir string) *records {
 	return s
 }
 
-// pulled notes an image by the name that it was pulled under.
-func (s *records) pulled(image string) {
+// pulled notes that an image was pulled. before and after are the ids that its
+// name meant; before is "" if it wasn't there. One that was there and isn't of
+// ours stays somebody else's, whatever it is by now.
+func (s *records) pulled(image, before, after string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ours := s.all[image]; !ours && before != "" {
+		return
+	}
 	s.all[image] = time.Now()
+	if before != "" && before != after {
+		s.all[before] = time.Now()
+	}
 	s.saveLocked()
 }
 
@@ -45,16 +65,17 @@ func (s *records) used(image string) {
 	}
 }
 
-// idle lists those not asked for since then.
-func (s *records) idle(since time.Time) []string {
+// idle lists those not asked for since then, the longest idle first.
+func (s *records) idle(since time.Time) []idleImage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []string
-	for image, at := range s.all {
+	var all []idleImage
+	for name, at := range s.all {
 		if at.Before(since) {
-			all = append(all, image)
+			all = append(all, idleImage{name, at})
 		}
 	}
+	slices.SortFunc(all, func(a, b idleImage) int { return a.at.Compare(b.at) })
 	return all
 }
 
