@@ -24,9 +24,10 @@ type connectFlags struct {
 	remote
 	target
 
+	programFlags
+
 	app, tag, user, auth          string
-	image, dir                    string
-	env                           []string
+	dir, mount                    string
 	cluster, pool, subdomain      string
 	backend, lease, port          string
 	static, noWait                bool
@@ -36,11 +37,12 @@ type connectFlags struct {
 func newConnectCommand() *cobra.Command {
 	var f connectFlags
 	cmd := &cobra.Command{
-		Use:   "connect [KEY] [--image IMAGE | -- COMMAND ARG...]",
+		Use:   "connect [KEY] [--image IMAGE] [-- COMMAND ARG...]",
 		Short: "Start or find the backend of a key and print its URL",
 		Long: "Start or find the backend of a key and print its URL. KEY is [APP/]NAME; without\n" +
 			"one a new key is made up. Waits until the backend is ready.",
 		Example: "  plane connect doc-17\n" +
+			"  plane connect doc-17 --image registry.example.com/board:7 --env THEME=dark\n" +
 			"  plane connect doc-17 --user alice --auth '{\"role\":\"editor\"}' -- ./my-server",
 		GroupID: groupUse,
 		Args: func(cmd *cobra.Command, given []string) error {
@@ -65,6 +67,7 @@ func newConnectCommand() *cobra.Command {
 	f.bind(cmd.Flags())
 	cmd.ValidArgsFunction = completeKeys(&f.remote)
 	completeFlags(cmd, &f.remote)
+	completeProgram(cmd)
 	return cmd
 }
 
@@ -75,9 +78,9 @@ func (f *connectFlags) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&f.tag, "tag", "", "tag that the key must be held with")
 	flags.StringVar(&f.user, "user", "", "user that the backend is told of")
 	flags.StringVar(&f.auth, "auth", "", "JSON object that the backend is told")
-	flags.StringVar(&f.image, "image", "", "image to run if nothing runs")
-	flags.StringVar(&f.dir, "dir", "", "working directory of COMMAND")
-	flags.StringArrayVar(&f.env, "env", nil, "NAME=VALUE for the backend; may be repeated")
+	f.programFlags.bind(flags)
+	flags.StringVar(&f.mount, "mount", "", "directory below the drone's mount base that an image sees as /plane-data; true = one of the key's own")
+	flags.StringVar(&f.dir, "dir", "", "working directory of the program")
 	flags.StringVar(&f.cluster, "cluster", "", "cluster to start in")
 	flags.StringVar(&f.pool, "pool", "", "pool of drones to start in")
 	flags.StringVar(&f.subdomain, "subdomain", "", "subdomain of the backend's URL")
@@ -174,27 +177,6 @@ func isApp(apps client.Apps, name string) bool {
 
 // spec is what to start, or nil if the command line doesn't say.
 func (f *connectFlags) spec(cmd *cobra.Command, command []string) (*plane.Spec, error) {
-	x := plane.Executable{Image: f.image, Command: command}
-	switch {
-	case f.image != "" && len(command) > 0:
-		return nil, misusef("give --image or a command, not both")
-	case f.dir != "":
-		abs, err := filepath.Abs(f.dir)
-		if err != nil {
-			return nil, misusef("--dir: %w", err)
-		}
-		x.Dir = abs
-	}
-	for _, e := range f.env {
-		name, v, ok := strings.Cut(e, "=")
-		if !ok || name == "" {
-			return nil, misusef("--env %q: write NAME=VALUE", e)
-		}
-		if x.Env == nil {
-			x.Env = map[string]string{}
-		}
-		x.Env[name] = v
-	}
 	s := plane.Spec{Pool: f.pool, UseStaticToken: f.static, Lease: plane.Policy(f.lease)}
 	for _, d := range []struct {
 		name string
@@ -220,20 +202,47 @@ func (f *connectFlags) spec(cmd *cobra.Command, command []string) (*plane.Spec, 
 		}
 	}
 	if f.image == "" && len(command) == 0 {
-		if f.dir != "" || len(f.env) > 0 {
-			return nil, misusef("--dir and --env belong to --image or -- COMMAND")
+		if f.dir != "" || f.mount != "" || f.runtime != "" || f.named() {
+			return nil, misusef("flags that say how a program is run need one: add --image IMAGE or -- COMMAND")
 		}
 		if reflect.ValueOf(s).IsZero() {
 			return nil, nil
 		}
 		return &s, nil // of an app whose executable the controller knows
 	}
-	raw, err := json.Marshal(x)
+	x, err := f.executable(cmd.InOrStdin(), command)
 	if err != nil {
-		return nil, fmt.Errorf("encode executable: %w", err)
+		return nil, err
 	}
-	s.Executable = raw
-	return &s, nil
+	if err := f.directories(&x); err != nil {
+		return nil, err
+	}
+	s.Executable, err = checked(x)
+	return &s, err
+}
+
+// directories are those that it works in and gets.
+func (f *connectFlags) directories(x *plane.Executable) error {
+	x.Dir = f.dir
+	if f.dir != "" && f.image == "" {
+		abs, err := filepath.Abs(f.dir)
+		if err != nil {
+			return misusef("--dir: %w", err)
+		}
+		x.Dir = abs
+	}
+	switch f.mount {
+	case "":
+	case "true":
+		x.Mount = json.RawMessage("true")
+	default:
+		path, err := json.Marshal(f.mount)
+		if err != nil {
+			return misusef("--mount: %w", err)
+		}
+		x.Mount = path
+	}
+	return nil
 }
 
 // connect asks for the backend.

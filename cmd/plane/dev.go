@@ -44,7 +44,8 @@ type devFlags struct {
 	maxBackends                  int
 	keepEnded                    time.Duration
 	quiet, json                  bool
-	image, runtime, egressRange  string
+	egressRange                  string
+	programFlags
 
 	flags *pflag.FlagSet // for --admin
 }
@@ -58,10 +59,11 @@ func newDevCommand() *cobra.Command {
 COMMAND the apps of plane.yaml run, and without that file a shared whiteboard.
 
 http://KEY.localhost:9090/ starts or reaches the backend of KEY. The program
-finds its port in $PORT and must listen on 127.0.0.1. Ctrl-C ends all backends;
-if plane itself is killed they live on, and the next "plane dev" here takes
-them over.`,
-		Example: "  plane dev -- ./my-server\n  plane dev -- sh -c 'python3 -m http.server $PORT --bind 127.0.0.1'\n  plane dev --watch .",
+finds its port in $PORT and must listen on 127.0.0.1; with --image each KEY has a
+container, where it listens on port 8080 of whatever address. Ctrl-C ends all
+backends; if plane itself is killed they live on, and the next "plane dev" here
+takes them over.`,
+		Example: "  plane dev -- ./my-server\n  plane dev --image my-server\n  plane dev -- sh -c 'python3 -m http.server $PORT --bind 127.0.0.1'\n  plane dev --watch .",
 		GroupID: groupRun,
 		RunE: func(cmd *cobra.Command, command []string) error {
 			if err := f.check(command); err != nil {
@@ -78,8 +80,7 @@ them over.`,
 	fl.DurationVar(&f.idle, "idle", defaultIdle, "end backends that nobody has used for so long, unless their app says otherwise; 0 = never")
 	fl.DurationVar(&f.keepEnded, "keep-ended", defaultKeepEnded, keepEndedUsage)
 	fl.IntVar(&f.maxBackends, "max-backends", defaultMaxBackends, "how many backends may run at once; 0 = any number")
-	fl.StringVar(&f.image, "image", "", "run this image, one container per key; a command after -- takes the place of its own")
-	fl.StringVar(&f.runtime, "runtime", "", "what runs it: process, docker or oci (default: oci for images where it can be used, else docker)")
+	f.programFlags.bind(fl)
 	bindEgressRange(fl, &f.egressRange)
 	fl.BoolVar(&f.quiet, "quiet", false, "print what happens to backends, but not what they print")
 	fl.StringVar(&f.dataDir, "data-dir", os.Getenv("PLANE_DATA_DIR"), "where this project's keys are kept (default: one directory per working directory, below the user's state directory)")
@@ -88,6 +89,7 @@ them over.`,
 	fl.StringVar(&f.cluster, "cluster", "", "name of the cluster (default "+devCluster+", whatever the port)")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object per event")
 	bindAdmin(fl, adminTwin())
+	completeProgram(cmd)
 	return cmd
 }
 
@@ -98,11 +100,9 @@ func (f devFlags) check(command []string) error {
 	case f.image != "" && f.file != "":
 		return misusef("--file %s and --image %s: give one of them", f.file, f.image)
 	case !slices.Contains([]string{"", plane.RuntimeProcess, plane.RuntimeDocker, plane.RuntimeOCI}, f.runtime):
-		return misusef("--runtime %q: use process, docker or oci", f.runtime)
-	case f.runtime == plane.RuntimeProcess && f.image != "":
-		return misusef("--runtime process runs commands, --image %s is an image: use --runtime oci or docker, or leave it out", f.image)
-	case f.runtime != "" && f.runtime != plane.RuntimeProcess && f.image == "" && f.file == "" && len(command) > 0:
-		return misusef("--runtime %s runs images: add --image IMAGE", f.runtime)
+		return misusef("--runtime must be process, docker or oci")
+	case f.image == "" && len(command) == 0 && f.named():
+		return misusef("flags that say how a program is run need one: add --image IMAGE or -- COMMAND, or write them in plane.yaml")
 	case f.idle < 0 || f.idle > math.MaxInt32*time.Second:
 		return misusef("--idle %s must be 0 or a time like 5m", f.idle)
 	case f.keepEnded < leastKeepEnded:

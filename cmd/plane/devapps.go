@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -27,23 +28,15 @@ type devApps struct {
 	file planefile.File // as it was last right; the zero value's Path is "" without one
 }
 
-// chooseApps are those of the command, else of the file, else the whiteboard.
-func chooseApps(wd string, f devFlags, command []string) (*devApps, error) {
+// chooseApps are those of the command line, else of the file, else the whiteboard.
+func chooseApps(in io.Reader, wd string, f devFlags, command []string) (*devApps, error) {
 	a := &devApps{}
-	if f.image != "" {
-		t := plane.Template{Image: f.image, Runtime: f.runtime, Command: command, Egress: "public"}
-		if bad := t.Check(); bad != nil {
-			return nil, misuse{bad}
-		}
-		a.serveOne("", t)
-		return a, nil
-	}
-	if len(command) > 0 {
-		program, err := findProgram(command[0])
+	if f.image != "" || len(command) > 0 {
+		t, err := oneApp(in, wd, f.programFlags, command)
 		if err != nil {
 			return nil, err
 		}
-		a.serveOne("", plane.Template{Command: append([]string{program}, command[1:]...), Dir: wd})
+		a.serveOne("", t)
 		return a, nil
 	}
 	path := f.file
@@ -68,6 +61,30 @@ func chooseApps(wd string, f devFlags, command []string) (*devApps, error) {
 		a.defaultApp = &file.Default
 	}
 	return a, nil
+}
+
+// oneApp is the app that a command line describes.
+func oneApp(in io.Reader, wd string, f programFlags, command []string) (plane.Template, error) {
+	x, err := f.executable(in, command)
+	if err != nil {
+		return plane.Template{}, err
+	}
+	if _, err := checked(x); err != nil {
+		return plane.Template{}, err
+	}
+	t := plane.Template{
+		Image: x.Image, Runtime: x.RuntimeName, Command: x.Command, Env: x.Env, Port: x.Port, PullPolicy: x.PullPolicy, Credentials: x.Credentials,
+	}
+	if x.Image != "" {
+		t.Egress = "public"
+		return t, nil
+	}
+	program, err := findProgram(command[0])
+	if err != nil {
+		return t, err
+	}
+	t.Command, t.Dir = append([]string{program}, command[1:]...), wd
+	return t, nil
 }
 
 // noImages says why nothing need be there that runs images, "" if an app is one.

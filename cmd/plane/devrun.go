@@ -38,7 +38,7 @@ func runDev(ctx context.Context, f devFlags, command []string) error {
 	if err != nil {
 		return fmt.Errorf("find the working directory: %w", err)
 	}
-	apps, err := chooseApps(wd, f, command)
+	apps, err := chooseApps(os.Stdin, wd, f, command)
 	if err != nil {
 		return err
 	}

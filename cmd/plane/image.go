@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,6 +70,26 @@ func engineHas(ctx context.Context, ref image.Ref) bool {
 	return err == nil
 }
 
+// imagesHere are the images of a store as they would be typed. It makes none.
+func imagesHere(s *imageStore, begun string) (all []cobra.Completion) {
+	dir, err := s.dir()
+	if err != nil || !exists(home.Home{Dir: dir}.Images()) {
+		return nil
+	}
+	store, done, err := s.open()
+	if err != nil {
+		return nil
+	}
+	defer done()
+	found, _ := store.List()
+	for _, l := range found {
+		if name := l.Ref.Short(); strings.HasPrefix(name, begun) && typeable(name) && len(all) < mostCompletions {
+			all = append(all, cobra.CompletionWithDesc(name, bytesText(l.Size)))
+		}
+	}
+	return all
+}
+
 // open opens the store; done must be called.
 func (s *imageStore) open() (*image.Store, func(), error) {
 	dir, err := s.dir()
@@ -109,6 +130,12 @@ func newImagePullCommand() *cobra.Command {
 		Example: "  plane image pull redis:7\n" +
 			"  plane image pull registry.example.com/team/app:7 --username bob --password-stdin < password",
 		Args: args(cobra.ExactArgs(1)),
+		ValidArgsFunction: func(_ *cobra.Command, given []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(given) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return imagesHere(&s, begun), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, given []string) error {
 			ref, err := image.ParseRef(given[0])
 			if err != nil {
@@ -240,6 +267,13 @@ func newImageRemoveCommand() *cobra.Command {
 		Short:   "Remove images that no backend uses",
 		Example: "  plane image rm redis:7",
 		Args:    args(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: func(_ *cobra.Command, given []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			all := imagesHere(&s, begun)
+			return slices.DeleteFunc(all, func(c cobra.Completion) bool {
+				name, _, _ := strings.Cut(c, "\t")
+				return slices.Contains(given, name)
+			}), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, given []string) error {
 			refs := make([]image.Ref, len(given))
 			for i, word := range given {

@@ -171,7 +171,7 @@ func TestNothingFoundExitsWithOneAndMisuseWithTwo(t *testing.T) {
 		{"connect", "a", "b"},
 		{"connect", "a", "--auth", "[]"},
 		{"connect", "a", "--env", "x", "--", "y"},
-		{"connect", "a", "--image", "x", "--", "y"},
+		{"connect", "a", "--mount", "docs"},
 		{"connect", "a", "--dir", "."},
 		{"admin"},
 		{"admin", "connect"},
