@@ -40,6 +40,8 @@ type TB interface {
 type Options struct {
 	Flags   []string // further ones of dockerd
 	Bridged bool     // it has a bridge, and publishes ports, in a network namespace of its own
+	// Bridge is that in this process's network namespace, which must be one of the test's own.
+	Bridge bool
 }
 
 // Engine is a dockerd and a containerd, which are apart as on a server: the one
@@ -72,7 +74,7 @@ func Start(t TB, o Options) *Engine {
 		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", e.group(),
 		"--shutdown-timeout", "1", "--log-level", "warn", "--containerd", e.containerdSocket(),
 	}, o.Flags...)
-	if e.bridged = o.Bridged; !e.bridged {
+	if e.bridged = o.Bridged; !e.bridged && !o.Bridge {
 		e.args = append(e.args, "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false")
 	}
 	t.Cleanup(func() { e.end(t) })

@@ -127,6 +127,16 @@ func (h Home) BackendSocket(id plane.BackendID) string {
 // is there as long as the backend's start is wanted.
 func (h Home) DoorDir(id plane.BackendID) string { return filepath.Join(h.Run, "b", string(id)) }
 
+// Container is the name of a backend's container in an engine.
+func Container(id plane.BackendID) string { return "plane-" + string(id) }
+
+// DroneLabel is that of containers; its value is Hash.
+const DroneLabel = "dev.plane.drone"
+
+// Engine is a file with the socket of the engine that has to be asked to end
+// containers. It isn't there where that isn't so.
+func (h Home) Engine() string { return filepath.Join(h.Dir, "engine") }
+
 // GateSocket is where whoever stands on this machine is handed connections to
 // backends that listen in a network namespace of their own.
 func (h Home) GateSocket() string { return filepath.Join(h.Run, "gate.sock") }

@@ -75,7 +75,7 @@ func Main(ctx context.Context, h home.Home, o Options) error {
 	m := means.New(h.Hash(), o.Log)
 	r := &reaper{
 		home: h, opts: o, log: o.Log, table: t, means: m,
-		executioner: &warden.Executioner{Table: t, Means: m, Log: o.Log, Doors: h.DoorDir, Wake: make(chan struct{}, 1)},
+		executioner: &warden.Executioner{Table: t, Means: m, Log: o.Log, Home: h, Wake: make(chan struct{}, 1)},
 		orphans:     m.NewOrphans(),
 		holds:       map[plane.BackendID]*hold{},
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/home"
 	"plane/internal/drone/means"
 	"plane/internal/drone/table"
 )
@@ -18,8 +19,10 @@ type Executioner struct {
 	Table *table.Table
 	Means *means.Means
 	Log   *slog.Logger
-	Doors func(plane.BackendID) string // a container's directory without which it can't start
-	Wake  chan struct{}                // with room for one; a send makes it look at once
+	Home  home.Home
+	Wake  chan struct{} // with room for one; a send makes it look at once
+
+	engine engine
 }
 
 const (
@@ -31,6 +34,8 @@ const (
 
 // Run enforces until ctx is done.
 func (x *Executioner) Run(ctx context.Context) error {
+	x.engine.home, x.engine.log = x.Home, x.Log
+	defer x.engine.all.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	clock := x.Table.Clock()
@@ -81,7 +86,8 @@ func (x *Executioner) pass() plane.Instant {
 				x.Log.Info("killing: its deadline has come", "backend", e.Backend, "pid", e.Pid)
 			}
 			if e.Engine {
-				_ = os.RemoveAll(x.Doors(e.Backend))
+				_ = os.RemoveAll(x.Home.DoorDir(e.Backend))
+				x.engine.signal(e.Backend, "KILL")
 				next = min(next, now.Add(pollEngine))
 			} else {
 				next = min(next, now.Add(pollDying))
@@ -98,6 +104,9 @@ func (x *Executioner) pass() plane.Instant {
 			if e.Pid != 0 && x.Table.Soften(e) {
 				x.Log.Info("the deadline is near", "backend", e.Backend, "pid", e.Pid)
 				x.Means.Terminate(identity(e))
+				if e.Engine {
+					x.engine.signal(e.Backend, "TERM")
+				}
 			}
 		}
 	}

@@ -99,7 +99,7 @@ func Main(ctx context.Context, h home.Home, o Options) error {
 	defer leave(nil)
 	w := &warden{
 		home: h, table: t, means: m, log: o.Log, opts: o, boot: boot,
-		executioner: &Executioner{Table: t, Means: m, Log: o.Log, Doors: h.DoorDir, Wake: make(chan struct{}, 1)},
+		executioner: &Executioner{Table: t, Means: m, Log: o.Log, Home: h, Wake: make(chan struct{}, 1)},
 		orphans:     m.NewOrphans(),
 		leave:       leave,
 		established: make(chan struct{}),

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"plane"
+	"plane/internal/drone/home"
 	"plane/internal/runtime"
 	"plane/internal/runtime/isolation"
 )
@@ -20,17 +21,17 @@ import (
 // The labels of our containers. The first is that of Plane 0.5.
 const (
 	labelBackend    = "dev.plane.backend"
-	labelDrone      = "dev.plane.drone" // home.Home.Hash
-	labelKey        = "dev.plane.key"   // plane.Key.Hash
+	labelDrone      = home.DroneLabel
+	labelKey        = "dev.plane.key" // plane.Key.Hash
 	labelGeneration = "dev.plane.generation"
 )
 
 // containerName is a backend's container.
-func containerName(id plane.BackendID) string { return "plane-" + string(id) }
+func containerName(id plane.BackendID) string { return home.Container(id) }
 
 // backendOf is the other way round.
 func backendOf(name string) (plane.BackendID, bool) {
-	id, ok := strings.CutPrefix(strings.TrimPrefix(name, "/"), "plane-")
+	id, ok := strings.CutPrefix(strings.TrimPrefix(name, "/"), home.Container(""))
 	return plane.BackendID(id), ok && plane.BackendID(id).Check() == nil
 }
 
@@ -75,18 +76,21 @@ func (o Options) describe(u runtime.Unit, mark, filter string, way reach, mounts
 	if d := x.Limits.DiskLimitBytes; d != nil {
 		h.StorageOpt = map[string]string{"size": strconv.FormatInt(*d, 10)}
 	}
+	if x.NetworkName == nil && way != published {
+		// Else the engine tells the machine's own, and Google's where there are none;
+		// some engines even ask them for a container that has no way out.
+		h.DNS, h.DNSSearch = nowhere, []string{"."}
+		if way == inside && o.wayOut(u) {
+			h.DNS = append(o.Way.Resolvers(), nowhere...)
+		}
+	}
 	switch {
 	case x.NetworkName != nil && !slices.Contains(o.Networks, *x.NetworkName):
 		return client.ContainerCreateOptions{}, wrong("spawn_config.executable.network_name is %q, which this drone doesn't offer; its operator lists networks with --docker-networks", *x.NetworkName)
 	case x.NetworkName != nil:
 		h.NetworkMode = container.NetworkMode(*x.NetworkName)
-	case way == inside:
-		// Else the engine tells the machine's own, and Google's where there are none.
-		h.DNS, h.DNSSearch = nowhere, []string{"."}
-		if o.wayOut(u) {
-			h.DNS = append(o.Way.Resolvers(), nowhere...)
-		}
 	case way == bridged:
+		h.DNSOptions = []string{"timeout:1", "attempts:1"} // the engine's own resolver takes its time to say no
 		h.NetworkMode = container.NetworkMode(o.bridge())
 	case way == published:
 		h.NetworkMode = "bridge"

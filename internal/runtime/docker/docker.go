@@ -38,6 +38,7 @@ type Options struct {
 	AutoPruneImages bool          // remove images that were pulled here and aren't used
 	PruneAge        time.Duration // of stopped containers and unused images before they are removed
 	Dev             bool          // for one person's machine: ports may be published on 127.0.0.1
+	Afar            bool          // the engine is taken to run in a machine of its own, as Docker Desktop's does
 
 	Logger *slog.Logger // nil = none
 }

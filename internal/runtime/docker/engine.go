@@ -83,8 +83,14 @@ func (r *Runtime) known(ctx context.Context) (reach, string, error) {
 	if filter, err = r.choseFilter(ctx, info); err != nil {
 		return unknown, "", err
 	}
+	if err := r.note(way); err != nil {
+		return unknown, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.reach == unknown && way == bridged {
+		r.log.Warn("backends reach what listens on this machine's own addresses, as only a drone that runs as root can close them")
+	}
 	if r.reach == unknown && way == published {
 		r.log.Warn("this engine runs in a machine of its own: ports of backends are published on 127.0.0.1, where every program of this machine reaches them, and what backends reach isn't limited")
 	}
@@ -115,16 +121,36 @@ func (r *Runtime) choseFilter(ctx context.Context, info system.Info) (string, er
 	return isolation.EngineFilter()
 }
 
+// note writes down the engine for the executioners where they can't signal
+// containers themselves. One that isn't reached by a socket they can't ask.
+func (r *Runtime) note(way reach) error {
+	socket, unix := strings.CutPrefix(r.engine.DaemonHost(), "unix://")
+	if way == inside || !unix {
+		if err := os.Remove(r.o.Home.Engine()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return wrong("forget how containers were ended: %w", err)
+		}
+		return nil
+	}
+	if err := os.WriteFile(r.o.Home.Engine(), []byte(socket+"\n"), 0o600); err != nil {
+		return wrong("write down where the Docker engine is: %w", err)
+	}
+	return nil
+}
+
 func (r *Runtime) choose(info system.Info) (reach, error) {
 	host, err := url.Parse(r.engine.DaemonHost())
-	local := err == nil && host.Scheme == "unix"
-	if !local || goruntime.GOOS != "linux" || info.OperatingSystem == "Docker Desktop" {
-		if r.o.Dev {
-			return published, nil
-		}
-		return unknown, errors.New("the containers of this Docker engine are not processes of this machine, so their deadlines can't be kept; run the drone where the engine runs, or use plane dev")
+	afar := r.o.Afar || err != nil || host.Scheme != "unix" || goruntime.GOOS != "linux" || info.OperatingSystem == "Docker Desktop"
+	way := r.o.local()
+	if way == bridged && slices.Contains(info.SecurityOptions, "name=rootless") {
+		afar = true // its bridges are in a network of its own
 	}
-	return r.o.local(), nil
+	switch {
+	case afar && r.o.Dev:
+		return published, nil
+	case afar:
+		return unknown, errors.New("the containers of this Docker engine are not processes of this machine, or not in its network, so their deadlines can't be kept; run the drone where the engine runs and as root, or use plane dev")
+	}
+	return way, nil
 }
 
 // local is how backends are reached whose processes are those of this machine.

@@ -119,7 +119,7 @@ func (p *process) bind(ctx context.Context, pid int) error {
 func (p *process) backend() *line.Backend { return &line.Backend{Line: p.r.Line, Running: p.state()} }
 
 // Stop asks it to end by the signal that its image names, without the engine's
-// own grace; or kills its first process, which needs no engine.
+// own grace; or kills its first process, which needs no engine if the drone is root.
 func (p *process) Stop(ctx context.Context, kind plane.StopKind) error {
 	if kind == plane.Soft {
 		return p.soften(ctx)
@@ -145,7 +145,7 @@ func (p *process) soften(ctx context.Context) error {
 	p.softened = true
 	p.mu.Unlock()
 	if sig == "" || signalOf(sig) == unix.SIGTERM {
-		if p.way != published {
+		if p.way == inside {
 			return p.backend().Stop(ctx, plane.Soft)
 		}
 		sig = "SIGTERM"

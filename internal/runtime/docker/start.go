@@ -160,7 +160,7 @@ func (r *Runtime) bound(ctx context.Context, u runtime.Unit, way reach, running 
 	if err := p.bind(ctx, c.State.Pid); err != nil {
 		return nil, err
 	}
-	if r.o.wayOut(u) && way == inside && p.Pid() != 0 {
+	if r.o.wayOut(u) && p.Pid() != 0 {
 		if err := r.o.Way.Attach(ctx, p.Pid(), u.Backend, u.Egress); err != nil && p.alive() {
 			return nil, wrong("give the backend its way out: %w", err)
 		}

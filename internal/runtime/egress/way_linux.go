@@ -44,6 +44,8 @@ func New(o Options) *Way {
 	return &Way{o: o, log: o.Log}
 }
 
+var errNotRoot = errors.New("containers get a way out only from a drone that runs as root; run it as root, or give egress none")
+
 // Check says what is missing here, and how to mend it.
 func (w *Way) Check() error {
 	w.mu.Lock()
@@ -53,7 +55,7 @@ func (w *Way) Check() error {
 
 func (w *Way) checkLocked() error {
 	if os.Geteuid() != 0 {
-		return errors.New("containers get a way out only from a drone that runs as root; run it as root, or give egress none")
+		return errNotRoot
 	}
 	r, err := openRules(w.table())
 	if err == nil {
@@ -148,6 +150,9 @@ func (w *Way) Attach(ctx context.Context, pid int, id plane.BackendID, e plane.E
 	e = e.Within(w.o.Allowed)
 	if e.None() {
 		return nil
+	}
+	if os.Geteuid() != 0 {
+		return errNotRoot
 	}
 	ns, err := another(pid)
 	if err != nil {

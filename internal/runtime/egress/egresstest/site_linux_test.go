@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,41 +37,64 @@ func TestMain(m *testing.M) {
 	Main(m)
 }
 
-// site is a drone with every runtime of images, without an agent: the test is
-// the agent.
+// site is a drone without an agent: the test is the agent.
 type site struct {
 	t        *testing.T
 	home     home.Home
-	engine   *dockertest.Engine
-	images   *image.Store
-	way      *egress.Way
+	open     func() // makes runtimes and closers
 	runtimes map[string]runtime.Runtime
 	closers  []func()
-	n        int
+
+	engine *dockertest.Engine
+	way    *egress.Way
 }
 
-// resolver is a private one, which the machine has.
-const resolver = "192.168.7.2"
-
-func newSite(t *testing.T) *site {
+func bareSite(t *testing.T) *site {
 	t.Helper()
-	Machine(t)
 	dir, err := os.MkdirTemp("", "plane")
 	Must(t, err)
 	t.Cleanup(func() { Must(t, os.RemoveAll(dir)) })
 	h, err := home.New(dir)
 	Must(t, err)
-	s := &site{t: t, home: h, engine: dockertest.Start(t, dockertest.Options{Flags: []string{"--live-restore"}})}
+	return &site{t: t, home: h, runtimes: map[string]runtime.Runtime{}}
+}
+
+// resolver is a private one, which the machine has.
+const resolver = "192.168.7.2"
+
+// newSite has both runtimes of images, on one machine.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	Machine(t)
+	s := bareSite(t)
+	s.engine = dockertest.Start(t, dockertest.Options{Flags: []string{"--live-restore"}})
 	guest := guestImage(t)
 	s.engine.Load(t, guest, "guest:latest")
-	s.images, err = image.Open(h.Images(), image.Options{Shift: image.UserNamespace})
+	images, err := image.Open(s.home.Images(), image.Options{Shift: image.UserNamespace})
 	Must(t, err)
-	_, err = s.images.Import(t.Context(), imagetest.Archive(t, map[string]v1.Image{"guest:latest": guest}), func(image.Progress) {})
+	_, err = images.Import(t.Context(), imagetest.Archive(t, map[string]v1.Image{"guest:latest": guest}), func(image.Progress) {})
 	Must(t, err)
-	t.Cleanup(s.end)
+	s.open = func() {
+		s.way = egress.New(egress.Options{Hash: s.home.Hash(), Allowed: plane.Egress{Public: true}, Resolvers: []netip.Addr{netip.MustParseAddr(resolver)}})
+		d, err := docker.New(docker.Options{Home: s.home, Host: s.engine.Host, Dial: s.dial, Way: s.way})
+		Must(t, err)
+		o := oci.New(oci.Options{Home: s.home, Images: images, Dial: s.dial, Way: s.way})
+		Must(t, d.Check(s.ctx()), o.Check(s.ctx()), s.way.Check())
+		s.runtimes[plane.RuntimeDocker], s.runtimes[plane.RuntimeOCI] = d, o
+		s.closers = append(s.closers, d.Close, o.Close)
+	}
+	t.Cleanup(func() {
+		s.end()
+		Must(t, s.way.Sweep(s.ctx(), nil))
+		if left := Ours(t); left != "" {
+			t.Errorf("left: %s", left)
+		}
+	})
 	s.agent()
 	return s
 }
+
+func (s *site) dial(ctx context.Context) (*warden.Client, error) { return dronetest.Dial(ctx, s.home) }
 
 func guestImage(t *testing.T) v1.Image {
 	t.Helper()
@@ -82,14 +106,7 @@ func guestImage(t *testing.T) v1.Image {
 func (s *site) agent() {
 	s.t.Helper()
 	s.leave()
-	s.way = egress.New(egress.Options{Hash: s.home.Hash(), Allowed: plane.Egress{Public: true}, Resolvers: []netip.Addr{netip.MustParseAddr(resolver)}})
-	dial := func(ctx context.Context) (*warden.Client, error) { return dronetest.Dial(ctx, s.home) }
-	d, err := docker.New(docker.Options{Home: s.home, Host: s.engine.Host, Dial: dial, Way: s.way})
-	Must(s.t, err)
-	o := oci.New(oci.Options{Home: s.home, Images: s.images, Dial: dial, Way: s.way})
-	s.runtimes = map[string]runtime.Runtime{plane.RuntimeDocker: d, plane.RuntimeOCI: o}
-	s.closers = []func(){d.Close, o.Close}
-	Must(s.t, d.Check(s.ctx()), o.Check(s.ctx()), s.way.Check())
+	s.open()
 }
 
 // leave is the end of the agent as by a kill: nothing is tidied.
@@ -116,7 +133,7 @@ func (s *site) found() []plane.BackendID {
 	return all
 }
 
-// end ends what runs, and looks that nothing is left.
+// end ends what runs, and everything else.
 func (s *site) end() {
 	for _, r := range s.runtimes {
 		found, err := r.Found(s.ctx())
@@ -129,11 +146,7 @@ func (s *site) end() {
 			}
 		}
 	}
-	Must(s.t, s.way.Sweep(s.ctx(), nil))
 	s.leave()
-	if left := Ours(s.t); left != "" {
-		s.t.Errorf("left: %s", left)
-	}
 	s.eventually("warden and reaper leave", func() bool {
 		_, w := s.home.Holder("warden")
 		_, r := s.home.Holder("reaper")
@@ -168,21 +181,30 @@ type box struct {
 	p       runtime.Process
 }
 
-// start starts a backend that has that egress.
-func (s *site) start(with, may string) *box {
+// units counts those of all sites: engines are shared, and names of containers.
+var units atomic.Int32
+
+// unit is a backend that has that egress.
+func (s *site) unit(may string) runtime.Unit {
 	s.t.Helper()
-	s.n++
 	e, err := plane.ParseEgress(may)
 	Must(s.t, err)
-	name := fmt.Sprintf("b%d", s.n)
+	name := fmt.Sprintf("b%d", units.Add(1))
 	u := runtime.Unit{
 		Backend: plane.BackendID(name), Key: plane.Key{Name: name}, Generation: 1, Policy: plane.Fast, Epoch: 1,
 		Deadline: leaseclock.Lease().Now().Add(10 * time.Minute), Grace: time.Second,
 		Executable: plane.Executable{Image: "guest"}, Port: 8080, Egress: e, Doors: s.home.DoorDir(plane.BackendID(name)),
 	}
 	Must(s.t, os.MkdirAll(u.Doors, 0o755))
+	return u
+}
+
+func (s *site) start(with, may string) *box { return s.startUnit(with, s.unit(may)) }
+
+func (s *site) startUnit(with string, u runtime.Unit) *box {
+	s.t.Helper()
 	r := s.runtimes[with]
-	_, err = r.Prepare(s.ctx(), u, func(runtime.Progress) {})
+	_, err := r.Prepare(s.ctx(), u, func(runtime.Progress) {})
 	Must(s.t, err)
 	p, err := r.Start(s.ctx(), u)
 	Must(s.t, err)

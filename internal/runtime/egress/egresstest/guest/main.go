@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"plane/internal/runtime/egress/egresstest/reach"
 )
@@ -18,7 +20,10 @@ func main() {
 			fmt.Println(err)
 			os.Exit(1)
 		}
-		select {}
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, syscall.SIGTERM)
+		<-end
+		os.Exit(3)
 	}
 	switch args := os.Args[2:]; os.Args[1] {
 	case "dial":
