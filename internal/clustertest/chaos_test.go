@@ -28,11 +28,19 @@ func TestChaos(t *testing.T) {
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	c := startCity(t, 2)
+	startCity(t, 2).chaos(length, seed, 50)
+}
+
+// chaos for so long, in which at least so many backends must be started and visited.
+func (c *city) chaos(length time.Duration, seed uint64, least int64, more ...func(context.Context, *rand.Rand, *counts)) {
+	t := c.t
 	ctx, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()
 	var wg sync.WaitGroup
 	var did counts
+	for i, trouble := range more {
+		wg.Go(func() { trouble(ctx, rand.New(rand.NewPCG(seed, uint64(200+i))), &did) })
+	}
 	for i := range 12 {
 		wg.Go(func() { c.callers(ctx, rand.New(rand.NewPCG(seed, uint64(i))), &did) })
 	}
@@ -58,7 +66,7 @@ func TestChaos(t *testing.T) {
 	for text, n := range did.why {
 		t.Logf("%d connects failed: %s", n, text)
 	}
-	if did.spawned.Load() < 50 || did.visits.Load() < 50 || did.kills.Load() < 5 || did.stops.Load() == 0 {
+	if did.spawned.Load() < least || did.visits.Load() < least || did.kills.Load() < 5 || did.stops.Load() == 0 {
 		t.Errorf("too little happened to show anything: %s", &did)
 	}
 	c.works()
@@ -68,7 +76,7 @@ func TestChaos(t *testing.T) {
 func (c *city) works() {
 	c.t.Helper()
 	ctx := context.WithoutCancel(c.t.Context())
-	for i := range chaosKeys {
+	for i := range c.keys {
 		key, lease := chaosKey(i)
 		await(c.t, 30*time.Second, key+" can be reached", func() bool {
 			got, err := c.connect(ctx, key, lease)
@@ -132,7 +140,7 @@ func between(r *rand.Rand, a, b time.Duration) time.Duration {
 // callers do what callers do.
 func (c *city) callers(ctx context.Context, r *rand.Rand, did *counts) {
 	for pause(ctx, between(r, 0, 120*time.Millisecond)) {
-		key, lease := chaosKey(r.IntN(chaosKeys))
+		key, lease := chaosKey(r.IntN(c.keys))
 		did.connects.Add(1)
 		got, err := c.connect(ctx, key, lease)
 		if err != nil {

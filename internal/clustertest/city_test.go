@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -24,26 +25,40 @@ import (
 // callers write down what they see.
 type city struct {
 	*Apart
+	*yard   // nil for processes
 	t       *testing.T
 	homes   []string // data directories of the drones
 	drones  []*Part
-	backend string // program overlap/backend
+	backend map[string]any // executable that runs overlap/backend
+	keys    int
 	lives   *overlap.File
 	file    string
 	history history.Recorder
 	client  *http.Client
 }
 
+// startCity's backends are processes.
 func startCity(t *testing.T, drones int) *city {
 	t.Helper()
-	c := &city{t: t, backend: buildBackend(t), file: filepath.Join(t.TempDir(), "lives")}
+	file := filepath.Join(t.TempDir(), "lives")
+	return beginCity(t, drones, OfDrone{}, &city{keys: chaosKeys, file: file, backend: map[string]any{
+		"command": []string{buildBackend(t)}, "env": map[string]string{overlap.Env: file},
+	}})
+}
+
+func beginCity(t *testing.T, drones int, of OfDrone, c *city) *city {
+	t.Helper()
+	c.t = t
 	t.Cleanup(c.endExecutioners) // after the drones' end
-	c.Apart = StartApart(t)
 	var err error
 	if c.lives, err = overlap.Create(c.file); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(c.file, 0o666); err != nil { // users of containers are others
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = c.lives.Close() })
+	c.Apart = startApart(t, WithAdmin{}, of)
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	c.client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
 		MaxIdleConnsPerHost: 64,
@@ -60,7 +75,7 @@ func startCity(t *testing.T, drones int) *city {
 		args := slices.Clone(c.Drone.Args)
 		args[slices.Index(args, "--data-dir")+1] = home
 		c.homes = append(c.homes, home)
-		c.drones = append(c.drones, Start(t, t.TempDir(), nil, args...))
+		c.drones = append(c.drones, Start(t, t.TempDir(), of.Env, args...))
 	}
 	for _, home := range c.homes {
 		await(t, 20*time.Second, "executioners of "+filepath.Base(home)+" are there", func() bool {
@@ -128,7 +143,7 @@ func (c *city) connect(ctx context.Context, key, lease string) (Connected, error
 	body, err := json.Marshal(map[string]any{
 		"key": map[string]string{"name": key},
 		"spawn_config": map[string]any{
-			"executable":         map[string]any{"command": []string{c.backend}, "env": map[string]string{overlap.Env: c.file}},
+			"executable":         c.backend,
 			"lease":              lease,
 			"stop_grace_seconds": 1,
 		},
@@ -290,6 +305,9 @@ func (c *city) endExecutioners() {
 		for _, pid := range pids {
 			for end := time.Now().Add(5 * time.Second); alive(pid) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 			}
+		}
+		for _, dir := range groupsOf(home) {
+			_ = os.Remove(dir) // what they would do when they leave
 		}
 	}
 }

@@ -28,6 +28,7 @@ func TestAnImageServesAKeyFromFirstByteToIdleEnd(t *testing.T) {
 		if !strings.Contains(hello, first.BackendID) {
 			t.Errorf("%q was said, of %s", hello, first.BackendID)
 		}
+		y.seesWhatRuns(d.DataDir)
 		began = time.Now()
 		other := d.served("other", "/")
 		t.Logf("first byte of the second key: %v", time.Since(began))

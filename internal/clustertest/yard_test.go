@@ -33,12 +33,13 @@ func eachRuntime(t *testing.T, test func(y *yard)) {
 	}
 }
 
-func newYard(t *testing.T, runtime string) *yard {
+// newYard makes one; flags are for the engine.
+func newYard(t *testing.T, runtime string, flags ...string) *yard {
 	t.Helper()
 	y := &yard{t: t, runtime: runtime, registry: imagetest.NewRegistry(t, "", "")}
 	switch {
 	case runtime == "docker":
-		y.engine = dockertest.Start(t, dockertest.Options{})
+		y.engine = dockertest.Start(t, dockertest.Options{Flags: flags})
 	case os.Geteuid() != 0:
 		Missing(t, "root")
 	default:
@@ -75,41 +76,6 @@ func (y *yard) dev(files map[string]string, args ...string) *Dev {
 	})
 	d.AwaitListening()
 	return d
-}
-
-// leavesNothing looks for what carries the name of a drone's directory, which
-// runs no backend any more.
-func (y *yard) leavesNothing(dir string) {
-	y.t.Helper()
-	var left []string
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if left = leavings(dir); len(left) == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			y.t.Errorf("left of %s:\n%s", dir, strings.Join(left, "\n"))
-			return
-		}
-	}
-}
-
-// leavings are mounts, loop devices, and processes of containers below a drone's
-// directory.
-func leavings(dir string) []string {
-	var all []string
-	mounts, _ := os.ReadFile("/proc/self/mountinfo")
-	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, dir+"/") {
-			all = append(all, "mount "+strings.TrimSpace(line))
-		}
-	}
-	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	for _, l := range loops {
-		if b, _ := os.ReadFile(l); strings.HasPrefix(string(b), dir+"/") {
-			all = append(all, "loop device "+l)
-		}
-	}
-	return all
 }
 
 // served reads a path of a key's server, which must answer.

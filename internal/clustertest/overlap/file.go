@@ -23,7 +23,7 @@ const (
 	headClaims = 1
 )
 
-// Words of a slot. The last one is written last when a life begins.
+// Words of a slot. wordLast is written last when a life begins.
 const (
 	wordKey = iota
 	wordGeneration
@@ -32,6 +32,7 @@ const (
 	wordRole
 	wordFirst
 	wordLast
+	wordSpace // the pid namespace that the pid is of
 )
 
 // File is a mapped file of lives.
@@ -108,7 +109,7 @@ func (f *File) Begin(key uint64, generation int64, role Role) (Beat, error) {
 	pid := os.Getpid()
 	s, now := f.slot(i), uint64(bootTime())
 	for word, v := range map[int]uint64{
-		wordKey: key, wordGeneration: uint64(generation), wordPid: uint64(pid), wordBorn: born(pid), wordRole: uint64(role), wordFirst: now,
+		wordKey: key, wordGeneration: uint64(generation), wordPid: uint64(pid), wordBorn: born(pid), wordRole: uint64(role), wordFirst: now, wordSpace: space("self"),
 	} {
 		atomic.StoreUint64(&s[word], v)
 	}
@@ -137,6 +138,7 @@ func (f *File) Lives() []Life {
 			First:      int64(atomic.LoadUint64(&s[wordFirst])),
 			Last:       last,
 			born:       atomic.LoadUint64(&s[wordBorn]),
+			space:      atomic.LoadUint64(&s[wordSpace]),
 		})
 	}
 	return lives

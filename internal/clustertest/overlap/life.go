@@ -18,7 +18,8 @@ const (
 )
 
 // Life is one process of one generation of one key, from its first to its
-// latest sign of life on the boot-time clock.
+// latest sign of life on the boot-time clock. The pid is what the process takes
+// for its own, in a container one of the container's.
 type Life struct {
 	Key         uint64
 	Generation  int64
@@ -26,10 +27,8 @@ type Life struct {
 	Role        Role
 	First, Last int64 // nanoseconds since boot
 	born        uint64
+	space       uint64 // pid namespace
 }
-
-// Runs reports whether that very process still exists.
-func (l Life) Runs() bool { return exists(l.Pid, l.born) }
 
 // String is for failures.
 func (l Life) String() string {
@@ -76,7 +75,33 @@ func Clashes(lives []Life) []Clash {
 	return clashes
 }
 
-// Running are the lives whose process still exists.
+// Running are the lives whose very process still exists, with the pid that it
+// has here.
 func Running(lives []Life) []Life {
-	return slices.DeleteFunc(slices.Clone(lives), func(l Life) bool { return !l.Runs() })
+	var all []Life
+	own := space("self")
+	var elsewhere map[inside]int
+	for _, l := range lives {
+		if l.space == own {
+			if exists(l.Pid, l.born) {
+				all = append(all, l)
+			}
+			continue
+		}
+		if elsewhere == nil {
+			elsewhere = contained(own)
+		}
+		if pid := elsewhere[inside{l.space, l.Pid, l.born}]; pid != 0 {
+			l.Pid = pid
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// inside names one process of a pid namespace.
+type inside struct {
+	space uint64
+	pid   int
+	born  uint64
 }
