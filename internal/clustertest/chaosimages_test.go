@@ -40,9 +40,10 @@ func startImageCity(t *testing.T, drones, keys int, runtime string, flags ...str
 
 // chaosOf runs the chaos of one runtime, and looks for what it leaves.
 func chaosOf(t *testing.T, runtime string, keys int, least int64) {
-	length := 20 * time.Second
-	if soak() {
-		length = 2 * time.Minute
+	length := 2 * time.Minute
+	if !soak() {
+		t.Parallel()
+		length = 20 * time.Second
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -55,23 +56,23 @@ func chaosOf(t *testing.T, runtime string, keys int, least int64) {
 	c.end()
 }
 
-func TestChaosOfOCI(t *testing.T) { chaosOf(t, "oci", 30, 50) }
+func TestChaosOfOCI(t *testing.T) { chaosOf(t, "oci", 30, 25) }
 
-func TestChaosOfDocker(t *testing.T) { chaosOf(t, "docker", 15, 15) }
+func TestChaosOfDocker(t *testing.T) { chaosOf(t, "docker", 15, 5) }
 
 // troubleEngine kills, or stops, the Docker engine, and starts it again.
 func (c *city) troubleEngine(ctx context.Context, r *rand.Rand, did *counts) {
-	for pause(ctx, between(r, 500*time.Millisecond, 4*time.Second)) {
+	for pause(ctx, between(r, time.Second, 6*time.Second)) {
 		if r.IntN(2) == 0 {
 			c.engine.Freeze(c.t)
 			did.stops.Add(1)
-			pause(ctx, between(r, 50*time.Millisecond, 3*time.Second))
+			pause(ctx, between(r, 50*time.Millisecond, 2*time.Second))
 			c.engine.Thaw(c.t)
 			continue
 		}
 		c.engine.Kill9(c.t)
 		did.kills.Add(1)
-		pause(ctx, between(r, 0, 2*time.Second))
+		pause(ctx, between(r, 0, time.Second))
 		c.engine.Restart(c.t)
 	}
 }

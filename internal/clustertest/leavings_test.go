@@ -86,12 +86,14 @@ func (y *yard) leavings(h home.Home) []string {
 	links, _ := filepath.Glob("/sys/class/net/pl" + h.Hash()[:6] + "*")
 	add("network link", links...)
 	add("process", markedBy(h.Hash())...)
-	if y.engine != nil {
-		out, err := exec.Command("docker", "--host", y.engine.Host, "ps", "-aq", "--filter", "label=dev.plane.drone="+h.Hash()).CombinedOutput()
+	if y.engine != nil { // of those that ended the last are kept for a while, for people to look at
+		out, err := exec.Command("docker", "--host", y.engine.Host, "ps", "--format", "{{.Names}} {{.Status}}", "--filter", "label=dev.plane.drone="+h.Hash()).CombinedOutput()
 		if err != nil {
 			add("engine:", err.Error())
 		}
-		add("container", strings.Fields(string(out))...)
+		for line := range strings.Lines(string(out)) {
+			add("container", line)
+		}
 	}
 	return all
 }

@@ -12,6 +12,7 @@ import (
 	goruntime "runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -30,10 +31,10 @@ func (r *Runtime) Prepare(ctx context.Context, u runtime.Unit, tell func(runtime
 	if x.Image == "" {
 		return runtime.Prepared{}, errors.New("the docker runtime runs images only; this backend has a command and no image")
 	}
-	if _, err := r.reached(ctx); err != nil {
-		return runtime.Prepared{}, err
+	found, err := r.look(ctx, x.Image, tell)
+	if _, e := r.reached(ctx); e != nil {
+		return runtime.Prepared{}, e
 	}
-	found, err := r.engine.ImageInspect(ctx, x.Image)
 	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsInvalidArgument(err) {
 		return runtime.Prepared{}, r.silent(err)
 	}
@@ -54,6 +55,28 @@ func (r *Runtime) Prepare(ctx context.Context, u runtime.Unit, tell func(runtime
 		return runtime.Prepared{}, err
 	}
 	return runtime.Prepared{Digest: digest(x.Image, found)}, nil
+}
+
+// outage is how long a start waits for an engine that doesn't answer: one that is
+// being restarted is no reason for backends to fail.
+const outage = 15 * time.Second
+
+// look finds an image in the engine.
+func (r *Runtime) look(ctx context.Context, image string, tell func(runtime.Progress)) (client.ImageInspectResult, error) {
+	for end := time.Now().Add(outage); ; {
+		try, cancel := context.WithTimeout(ctx, brief)
+		found, err := r.engine.ImageInspect(try, image)
+		cancel()
+		if err == nil || answered(err) || errors.Is(err, os.ErrPermission) || time.Now().After(end) {
+			return found, err
+		}
+		tell(runtime.Progress{Text: "waiting for the Docker engine, which doesn't answer"})
+		select {
+		case <-ctx.Done():
+			return found, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // digest is that of the manifest in the registry, else the image's own.
