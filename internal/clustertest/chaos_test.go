@@ -78,12 +78,28 @@ func (c *city) works() {
 	ctx := context.WithoutCancel(c.t.Context())
 	for i := range c.keys {
 		key, lease := chaosKey(i)
-		await(c.t, 30*time.Second, key+" can be reached", func() bool {
+		var last error
+		for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 			got, err := c.connect(ctx, key, lease)
-			return err == nil && c.visit(ctx, key, got) == nil
-		})
+			if err == nil {
+				err = c.visit(ctx, key, got)
+			}
+			if last = err; err == nil || time.Now().After(end) {
+				break
+			}
+		}
+		if last != nil {
+			c.t.Fatalf("%s can't be reached: %v\nproxy:\n%s\ncontroller:\n%s", key, last, tail(c.ProxyPart), tail(c.Controller))
+		}
 	}
 	c.clashes()
+}
+
+// tail is the last of what a part said.
+func tail(p *Part) string {
+	const most = 8000
+	said := p.Stderr()
+	return said[max(0, len(said)-most):]
 }
 
 // counts of what happened.

@@ -90,8 +90,7 @@ func (c *city) end() {
 	for i, home := range c.homes {
 		c.leavesNothing(home)
 		if c.yard.t.Failed() {
-			said := c.drones[i].Stderr()
-			c.t.Logf("its drone said:\n%s", said[max(0, len(said)-8000):])
+			c.t.Logf("its drone said:\n%s", tail(c.drones[i]))
 		}
 	}
 }

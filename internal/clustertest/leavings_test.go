@@ -34,6 +34,9 @@ func (y *yard) leavesNothing(dir string) {
 	}
 }
 
+// graves is how many ended backends a drone remembers.
+const graves = 32
+
 // seesWhatRuns shows that leavesNothing would see a backend of the drone.
 func (y *yard) seesWhatRuns(dir string) {
 	y.t.Helper()
@@ -41,7 +44,7 @@ func (y *yard) seesWhatRuns(dir string) {
 	if err != nil {
 		y.t.Fatal(err)
 	}
-	kinds := []string{"process", "socket", "bundle", "cgroup", "hold of an image", "state of crun"}
+	kinds := []string{"process", "socket", "cgroup"}
 	if y.engine != nil {
 		kinds = []string{"process", "socket", "container"}
 	}
@@ -76,17 +79,24 @@ func (y *yard) leavings(h home.Home) []string {
 		inner, _ := filepath.Glob(g + "/*/cgroup.procs") // a pattern that ends in a slash finds nothing
 		add("cgroup", inner...)
 	}
-	for kind, pattern := range map[string]string{
-		"bundle": h.Bundles() + "/[^.]*", "hold of an image": h.Images() + "/holds/*", "socket": h.Run + "/b/*",
-		"scratch data": h.Scratch("*"), "state of crun": filepath.Dir(h.TableFile()) + "/" + h.Hash() + ".oci/*",
+	for kind, x := range map[string]struct {
+		pattern string
+		kept    int // of those that ended the last are kept for a while, for people to look at
+	}{
+		"socket":           {h.Run + "/b/*", 0},
+		"scratch data":     {h.Scratch("*"), 0},
+		"bundle":           {h.Bundles() + "/[^.]*", graves},
+		"hold of an image": {h.Images() + "/holds/*", graves},
+		"state of crun":    {filepath.Dir(h.TableFile()) + "/" + h.Hash() + ".oci/*", graves},
 	} {
-		found, _ := filepath.Glob(pattern)
-		add(kind, found...)
+		if found, _ := filepath.Glob(x.pattern); len(found) > x.kept {
+			add(kind, found...)
+		}
 	}
 	links, _ := filepath.Glob("/sys/class/net/pl" + h.Hash()[:6] + "*")
 	add("network link", links...)
 	add("process", markedBy(h.Hash())...)
-	if y.engine != nil { // of those that ended the last are kept for a while, for people to look at
+	if y.engine != nil { // containers that ended are kept too
 		out, err := exec.Command("docker", "--host", y.engine.Host, "ps", "--format", "{{.Names}} {{.Status}}", "--filter", "label=dev.plane.drone="+h.Hash()).CombinedOutput()
 		if err != nil {
 			add("engine:", err.Error())

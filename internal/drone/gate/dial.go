@@ -104,10 +104,11 @@ func receive(c *net.UnixConn) (line []byte, f *os.File, err error) {
 		if m > 0 && f == nil {
 			f = descriptor(oob[:m])
 		}
+		if err != nil { // n is -1 then
+			return nil, f, err
+		}
 		line = buf[:len(line)+n]
 		switch {
-		case err != nil:
-			return nil, f, err
 		case n == 0:
 			return nil, f, errors.New("it closed the connection")
 		case line[len(line)-1] == '\n':
