@@ -84,7 +84,7 @@ func (r *Runtime) known(ctx context.Context) (reach, string, error) {
 		return unknown, "", err
 	}
 	if err := r.note(way); err != nil {
-		return unknown, err
+		return unknown, "", err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
