@@ -16,15 +16,8 @@ func (s *Store) SetStall(d time.Duration) { s.stall = d }
 func (s *Store) SetGrace(d time.Duration) { s.grace = d }
 
 // Waiters counts those who wait for pulls of an image.
-func (s *Store) Waiters(r Ref) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for key, f := range s.flights {
-		if key.ref == r {
-			n += f.waiters
-		}
-	}
-	return n
+func (s *Store) Waiters(r Ref) int {
+	return s.flights.Waiting(func(k flightKey) bool { return k.ref == r })
 }
 
 // Layers counts those that are here.

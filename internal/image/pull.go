@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -34,88 +33,13 @@ func (s *Store) Pull(ctx context.Context, r Request, tell func(Progress)) (*Imag
 	if r.Credentials != nil {
 		key.credentials = *r.Credentials
 	}
-	s.mu.Lock()
-	f := s.flights[key]
-	if f == nil || f.waiters == 0 {
-		f = &flight{done: make(chan struct{}), told: map[*listener]bool{}}
-		fctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		f.cancel = cancel
-		s.flights[key] = f
-		go func() { // ends with the flight: its waiters wait for done, or cancel it
-			f.image, f.err = s.pull(fctx, r, f.tell)
-			s.mu.Lock()
-			if s.flights[key] == f {
-				delete(s.flights, key)
-			}
-			s.mu.Unlock()
-			close(f.done)
-			cancel()
-		}()
-	}
-	f.waiters++
-	s.mu.Unlock()
-	l := &listener{tell: tell}
-	f.listen(l)
-	defer f.deafen(l)
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		s.mu.Lock()
-		f.waiters--
-		last := f.waiters == 0
-		s.mu.Unlock()
-		if last {
-			f.cancel()
-			<-f.done
-		}
-		return nil, ctx.Err()
-	}
-	return f.image, f.err
+	return s.flights.Do(ctx, key, tell, func(ctx context.Context, tell func(Progress)) (*Image, error) { return s.pull(ctx, r, tell) })
 }
 
 type flightKey struct {
 	ref         Ref
 	policy      string
 	credentials plane.Credentials
-}
-
-// flight is one pull and those who wait for it.
-type flight struct {
-	done    chan struct{}
-	image   *Image // once done is closed
-	err     error
-	cancel  context.CancelFunc
-	waiters int // guarded by the Store's mu
-
-	mu   sync.Mutex // guards the fields below; held while they are told
-	told map[*listener]bool
-	last Progress
-}
-
-type listener struct{ tell func(Progress) }
-
-func (f *flight) listen(l *listener) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.told[l] = true
-	if f.last.Text != "" {
-		l.tell(f.last)
-	}
-}
-
-func (f *flight) deafen(l *listener) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.told, l)
-}
-
-func (f *flight) tell(p Progress) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.last = p
-	for l := range f.told {
-		l.tell(p)
-	}
 }
 
 // pull decides where an image comes from.

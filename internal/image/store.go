@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"plane/internal/flight"
 )
 
 // formatVersion is that of the layout on disk.
@@ -59,8 +61,9 @@ type Store struct {
 	stall time.Duration // how long a registry may send nothing
 	grace time.Duration // justNow
 
-	mu        sync.Mutex // guards the fields below
-	flights   map[flightKey]*flight
+	flights flight.Group[flightKey, *Image, Progress] // pulls
+
+	mu        sync.Mutex      // guards the fields below
 	sound     map[string]bool // layers that have been looked at since this was opened
 	restUntil time.Time       // the engine isn't asked before, for what is here
 }
@@ -76,7 +79,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{dir: dir, log: o.Log, shift: o.Shift, quota: o.Quota, from: o.Engine, stall: stallLimit, grace: justNow, flights: map[flightKey]*flight{}, sound: map[string]bool{}}
+	s := &Store{dir: dir, log: o.Log, shift: o.Shift, quota: o.Quota, from: o.Engine, stall: stallLimit, grace: justNow, sound: map[string]bool{}}
 	for _, d := range []string{"layers", "images", "names", "holds", "blobs", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return nil, fmt.Errorf("make image store: %w", err)

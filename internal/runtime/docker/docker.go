@@ -17,6 +17,7 @@ import (
 	"plane"
 	"plane/internal/drone/home"
 	"plane/internal/drone/means"
+	"plane/internal/flight"
 	"plane/internal/runtime"
 	"plane/internal/runtime/line"
 )
@@ -65,7 +66,7 @@ type Runtime struct {
 	o      Options
 	log    *slog.Logger
 	engine *client.Client
-	pulls  pulls
+	pulls  flight.Group[pullKey, struct{}, runtime.Progress]
 	images *records
 	closed chan struct{}  // by Close
 	duties sync.WaitGroup // what goes on after a Start was given up

@@ -2,16 +2,13 @@ package docker
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	goruntime "runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -112,92 +109,24 @@ func runsHere(image, system, machine string) error {
 	return wrong("image %s is for %s and this machine is %s; build it for linux/%s", image, machine, goruntime.GOARCH, goruntime.GOARCH)
 }
 
-// pulls are those under way.
-type pulls struct {
-	mu      sync.Mutex // guards running and what is in it
-	running map[string]*pulling
+// pullKey says which pulls are the same.
+type pullKey struct {
+	image       string
+	credentials plane.Credentials
 }
 
-// pulling is one pull, for however many ask.
-type pulling struct {
-	cancel context.CancelFunc
-	askers map[*asker]bool
-	last   runtime.Progress
-	done   chan struct{}
-	err    error // set before done is closed
-}
-
-type asker struct{ news chan runtime.Progress }
-
-// pull pulls image, or waits for a pull that is under way.
+// pull pulls an image, once for all who ask for it.
 func (r *Runtime) pull(ctx context.Context, image string, c *plane.Credentials, tell func(runtime.Progress)) error {
-	secret, _ := json.Marshal(c)
-	key := image + " " + fmt.Sprintf("%x", sha256.Sum256(secret))
-	me := &asker{news: make(chan runtime.Progress, 1)}
-	r.pulls.mu.Lock()
-	p := r.pulls.running[key]
-	if p == nil {
-		life, cancel := r.living(context.WithoutCancel(ctx))
-		p = &pulling{cancel: cancel, askers: map[*asker]bool{}, done: make(chan struct{})}
-		if r.pulls.running == nil {
-			r.pulls.running = map[string]*pulling{}
-		}
-		r.pulls.running[key] = p
-		r.duties.Go(func() {
-			defer cancel()
-			p.err = r.pullOnce(life, image, c, func(n runtime.Progress) { r.pulls.tell(p, n) })
-			r.pulls.mu.Lock()
-			if r.pulls.running[key] == p {
-				delete(r.pulls.running, key)
-			}
-			r.pulls.mu.Unlock()
-			close(p.done)
-		})
+	key := pullKey{image: image}
+	if c != nil {
+		key.credentials = *c
 	}
-	p.askers[me] = true
-	if p.last.Text != "" {
-		me.news <- p.last
-	}
-	r.pulls.mu.Unlock()
-	for {
-		select {
-		case n := <-me.news:
-			tell(n)
-		case <-p.done:
-			return p.err
-		case <-ctx.Done():
-			r.pulls.leave(p, key, me)
-			return ctx.Err()
-		}
-	}
-}
-
-// tell keeps the newest for everyone who asked.
-func (s *pulls) tell(p *pulling, n runtime.Progress) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.last = n
-	for a := range p.askers {
-		select {
-		case <-a.news:
-		default:
-		}
-		a.news <- n
-	}
-}
-
-// leave ends the pull when nobody waits for it any more.
-func (s *pulls) leave(p *pulling, key string, a *asker) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(p.askers, a)
-	if len(p.askers) > 0 {
-		return
-	}
-	p.cancel()
-	if s.running[key] == p {
-		delete(s.running, key)
-	}
+	_, err := r.pulls.Do(ctx, key, tell, func(ctx context.Context, tell func(runtime.Progress)) (struct{}, error) {
+		life, cancel := r.living(ctx)
+		defer cancel()
+		return struct{}{}, r.pullOnce(life, image, c, tell)
+	})
+	return err
 }
 
 func (r *Runtime) pullOnce(ctx context.Context, image string, c *plane.Credentials, tell func(runtime.Progress)) error {
