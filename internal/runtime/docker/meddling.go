@@ -2,14 +2,14 @@ package docker
 
 import (
 	"context"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
+
+	"plane/internal/runtime/line"
 )
 
 // recent is how long before its end somebody may have asked for it.
@@ -27,7 +27,7 @@ func (r *Runtime) meddling(ctx context.Context, c container.InspectResponse) str
 	})
 	var own unix.Signal
 	if c.Config != nil {
-		own = signalOf(c.Config.StopSignal)
+		own = line.Signal(c.Config.StopSignal)
 	}
 	killed, paused := "", false
 	for {
@@ -40,7 +40,7 @@ func (r *Runtime) meddling(ctx context.Context, c container.InspectResponse) str
 			case events.ActionStop:
 				return "Somebody stopped its container through the Docker engine."
 			case events.ActionKill:
-				if sig := signalOf(e.Actor.Attributes["signal"]); late && ends(sig, c.State.ExitCode) && sig != own {
+				if sig := line.Signal(e.Actor.Attributes["signal"]); late && ends(sig, c.State.ExitCode) && sig != own {
 					killed = "Somebody sent its container " + unix.SignalName(sig) + " through the Docker engine."
 				}
 			}
@@ -57,12 +57,4 @@ func (r *Runtime) meddling(ctx context.Context, c container.InspectResponse) str
 // for it.
 func ends(sig unix.Signal, code int) bool {
 	return sig == unix.SIGKILL || sig == unix.SIGTERM || sig == unix.SIGINT || sig == unix.SIGQUIT || code == 128+int(sig)
-}
-
-// signalOf reads a number, or a name with or without SIG; 0 = none.
-func signalOf(s string) unix.Signal {
-	if n, err := strconv.Atoi(s); err == nil {
-		return unix.Signal(n)
-	}
-	return unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(s), "SIG"))
 }

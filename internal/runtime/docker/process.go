@@ -144,7 +144,7 @@ func (p *process) soften(ctx context.Context) error {
 	sig, again := p.stopSignal, p.softened
 	p.softened = true
 	p.mu.Unlock()
-	if sig == "" || signalOf(sig) == unix.SIGTERM {
+	if sig == "" || line.Signal(sig) == unix.SIGTERM {
 		if p.way == inside {
 			return p.backend().Stop(ctx, plane.Soft)
 		}

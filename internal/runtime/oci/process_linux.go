@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"plane/internal/runtime"
 	"plane/internal/runtime/line"
@@ -12,6 +13,8 @@ import (
 type process struct {
 	line.Backend
 	r *Runtime
+
+	asked atomic.Bool // to end, by its own signal
 }
 
 func (p *process) Address() string { return p.r.address(p.Running) }

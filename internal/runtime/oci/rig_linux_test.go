@@ -214,6 +214,12 @@ func (g *rig) wait(p planeruntime.Process) plane.Exit {
 func (g *rig) run(u planeruntime.Unit) string {
 	g.t.Helper()
 	g.wait(g.start(u))
+	return g.output(u)
+}
+
+// output is what a unit has written so far.
+func (g *rig) output(u planeruntime.Unit) string {
+	g.t.Helper()
 	r, err := g.r.Output(g.ctx(), u.Backend, 0, false)
 	if err != nil {
 		g.t.Fatal(err)

@@ -317,7 +317,7 @@ func (r *Runtime) ask(ctx context.Context, o warden.Order) (runtime.Process, err
 	if err != nil {
 		return nil, err
 	}
-	return &process{b, r}, nil
+	return &process{Backend: b, r: r}, nil
 }
 
 // Found lists what runs and what ended and isn't forgotten.
@@ -336,7 +336,7 @@ func (r *Runtime) Attach(ctx context.Context, id plane.BackendID) (runtime.Proce
 	if err != nil {
 		return nil, err
 	}
-	return &process{b, r}, nil
+	return &process{Backend: b, r: r}, nil
 }
 
 func (r *Runtime) address(b warden.Running) string {

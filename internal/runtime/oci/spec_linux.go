@@ -30,9 +30,14 @@ type sandbox struct {
 	pids     uint64 // the most that its user namespace may have; 0 = a cgroup bounds them
 	tmpfs    int64
 	binds    []bind // staged: their flags are those of the mounts already there
+	stop     string // the signal that asks it to end, "" = SIGTERM
 	groups   string // where the container's own cgroups go; "" = it stays where it is forked
 	filter   *filter
 }
+
+// stopAnnotation is where a spec has the signal by which its image wants to be
+// ended, as the OCI image specification has it.
+const stopAnnotation = "org.opencontainers.image.stopSignal"
 
 // bind is a file or directory that the sandbox sees.
 type bind struct{ source, target string }
@@ -73,6 +78,12 @@ func (s sandbox) spec() *specs.Spec {
 	if s.filter != nil {
 		out.Linux.Seccomp = s.filter.profile
 		out.Annotations = s.filter.annotations()
+	}
+	if s.stop != "" {
+		if out.Annotations == nil {
+			out.Annotations = map[string]string{}
+		}
+		out.Annotations[stopAnnotation] = s.stop
 	}
 	return out
 }

@@ -213,3 +213,26 @@ func TestWhatCantRunSaysWhy(t *testing.T) {
 		t.Errorf("without an image: %v", err)
 	}
 }
+
+func TestItIsAskedToEndByTheSignalOfItsImage(t *testing.T) {
+	for word, want := range map[string]string{"": "terminated", "SIGUSR1": "user defined signal 1", "10": "user defined signal 1", "SIGNONE": "terminated"} {
+		t.Run("signal "+word, func(t *testing.T) {
+			g := newRig(t)
+			g.image.config.StopSignal = word
+			u := g.unit("/server", "own-signal")
+			g.start(u)
+			g.eventually("it is ready", func() bool { return g.output(u) == "ready\n" })
+			g.r.Close()
+			g.r = g.runtime() // it outlives the agent
+			p, err := g.r.Attach(g.ctx(), u.Backend)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Stop(g.ctx(), plane.Soft); err != nil {
+				t.Fatal(err)
+			}
+			g.wait(p)
+			says(t, g.output(u), "asked by "+want)
+		})
+	}
+}

@@ -28,6 +28,14 @@ func main() {
 		os.Exit(code)
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
+	case "own-signal": // says by which it was asked to end
+		asked := make(chan os.Signal, 1)
+		signal.Notify(asked, syscall.SIGTERM, syscall.SIGUSR1)
+		fmt.Println("ready")
+		go func() {
+			fmt.Println("asked by", <-asked)
+			os.Exit(0)
+		}()
 	case "lingers": // beside another
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("bye")
