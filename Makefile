@@ -64,6 +64,7 @@ fmt: bin/gofumpt
 soak: ## long runs: chaos, lease simulation, fuzzing
 	CGO_ENABLED=1 PLANE_SOAK=1 go test -race -count=1 -timeout=60m ./internal/clustertest
 	PLANE_SOAK=1 go test -count=1 -timeout=40m -run RandomDeaths ./internal/runtime/docker
+	PLANE_SOAK=1 go test -count=1 -timeout=20m -run CutShort ./internal/runtime/oci
 	go test -count=1 -timeout=60m ./internal/clustertest/leasesim -seeds 4000
 	for f in FuzzNames FuzzParseExecutable; do go test . -run '^$$' -fuzz "^$$f\$$" -fuzztime 60s || exit 1; done
 	go test ./internal/wire -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 60s

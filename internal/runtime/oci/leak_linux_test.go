@@ -15,7 +15,8 @@ import (
 	"plane"
 )
 
-// inventory is what a machine could be left with.
+// inventory is what a machine could be left with by this rig: others' tests run
+// beside it, with mounts, loop devices and cgroups of their own.
 func (g *rig) inventory() []string {
 	var all []string
 	add := func(kind string, names ...string) {
@@ -25,7 +26,8 @@ func (g *rig) inventory() []string {
 	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 4 {
+		f := strings.Fields(line)
+		if len(f) > 4 && (strings.Contains(line, g.home.Dir) || slices.ContainsFunc(places, func(p string) bool { return strings.HasPrefix(f[4], p+"/") })) {
 			add("mount", f[4])
 		}
 	}
@@ -54,16 +56,19 @@ func (g *rig) inventory() []string {
 	for _, s := range states {
 		add("state", s.Name())
 	}
-	namespaces, _ := filepath.Glob("/proc/[0-9]*/ns/net")
-	own, _ := os.Readlink("/proc/self/ns/net")
-	for _, n := range namespaces {
-		// Other tests of this machine have some too: ours run the test's program.
-		exe, _ := os.Readlink(filepath.Join(filepath.Dir(filepath.Dir(n)), "exe"))
-		if at, err := os.Readlink(n); err == nil && at != own && exe == "/server" {
-			env, _ := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(n)), "environ"))
-			if strings.Contains(string(env), g.home.Hash()) {
-				add("process", filepath.Dir(filepath.Dir(n)))
-			}
+	add("process", g.processes()...)
+	return all
+}
+
+// processes are the sandboxes' and those that make them.
+func (g *rig) processes() (all []string) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		exe, _ := os.Readlink(filepath.Join(dir, "exe"))
+		env, _ := os.ReadFile(filepath.Join(dir, "environ"))
+		args, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if exe == "/server" && strings.Contains(string(env), g.home.Hash()) || strings.Contains(string(args), g.home.Bundles()) {
+			all = append(all, dir+" "+exe)
 		}
 	}
 	return all
@@ -143,7 +148,7 @@ func TestNothingIsLeft(t *testing.T) {
 	for launcher, n := range map[string]int{"crun": 50, "runc": 15} {
 		t.Run(launcher, func(t *testing.T) {
 			g := newRig(t, func(o *Options) { o.Runtime = launcher })
-			g.start(g.unit()) // so that there is a warden
+			g.stays() // so that there is a warden
 			before := g.inventory()
 			g.cycles(n)
 			for _, part := range []string{"warden", "reaper"} { // and they are replaced

@@ -29,6 +29,9 @@ import (
 // TestMain makes this test's own program serve as reaper and warden.
 func TestMain(m *testing.M) {
 	dronetest.Parts(100 * time.Millisecond)
+	if len(os.Args) == 3 && os.Args[1] == "agent" {
+		serveAgent(os.Args[2])
+	}
 	os.Exit(m.Run())
 }
 

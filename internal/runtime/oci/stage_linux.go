@@ -73,10 +73,13 @@ func enterCopy(hide []string) error {
 	return nil
 }
 
+// places are where a stage may be.
+var places = []string{"/mnt", "/media", "/srv", "/opt"}
+
 // furnish chooses the place. It hides what is there on the host, so the bundle
 // must be elsewhere.
 func (s *stage) furnish(b bundle) error {
-	for _, dir := range []string{"/mnt", "/media", "/srv", "/opt"} {
+	for _, dir := range places {
 		if st, err := os.Stat(dir); err == nil && st.IsDir() && !strings.HasPrefix(b.dir, dir+"/") {
 			s.place = dir
 			break
