@@ -81,12 +81,13 @@ func (d *drone) report(out string) probe.Report {
 	other := d.unit("listen")
 	other.Egress = e
 	p := d.start(other)
+	eventually(d.t, "it listens", func() bool { return d.output(other.Backend) == "listening" })
 	at := p.Address()
 	if _, ok := plane.ParseGateAddress(at); ok {
-		at = net.JoinHostPort("127.0.0.1", "8080") // all that it has
+		at = net.JoinHostPort("127.0.0.1", port) // all that it has
 	}
 	if !e.None() {
-		at = net.JoinHostPort(addressOf(d.t, p.Pid()), "8080")
+		at = net.JoinHostPort(addressOf(d.t, p.Pid()), port)
 		to := a.Dial["public"]
 		to.Patience = expected
 		a.Dial["public"] = to

@@ -1,29 +1,18 @@
 package probe_test
 
 import (
-	"errors"
 	"net"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-
-	"plane/internal/clustertest"
 	"plane/internal/runtime"
+	"plane/internal/runtime/egress/egresstest"
 	"plane/internal/runtime/probe"
 )
 
-// The world as the machine sees it.
-const (
-	machineAddress = "198.51.100.1"
-	worldAddress   = "198.51.100.2"
-)
+const machineAddress = "198.51.100.1"
 
 // world are the addresses that somebody answers at, by what they stand for.
 var world = map[string]string{
@@ -36,88 +25,10 @@ var world = map[string]string{
 	"carrier-grade private": "100.64.0.9",
 }
 
-// The first thread stays where it is: others take its namespaces for the process's.
-func init() { goruntime.LockOSThread() }
-
-var makeWorld = sync.OnceValue(func() error {
-	ns, err := listenElsewhere()
-	if err != nil {
-		return err
-	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "up0"
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "world0", PeerNamespace: netlink.NsFd(ns)}); err != nil {
-		return err
-	}
-	there, err := netlink.NewHandleAt(ns)
-	if err != nil {
-		return err
-	}
-	defer there.Close()
-	here := &netlink.Handle{}
-	up, err1 := here.LinkByName("up0")
-	lo, err2 := here.LinkByName("lo")
-	out, err3 := there.LinkByName("world0")
-	outLo, err4 := there.LinkByName("lo")
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
-		return err
-	}
-	errs := []error{
-		here.AddrAdd(up, address(machineAddress+"/24")), here.AddrAdd(up, address("2001:db8::1/64")), here.LinkSetUp(up), here.LinkSetUp(lo),
-		there.AddrAdd(out, address(worldAddress+"/24")), there.AddrAdd(out, address("2001:db8::2/64")), there.LinkSetUp(out), there.LinkSetUp(outLo),
-		there.RouteAdd(&netlink.Route{LinkIndex: out.Attrs().Index, Gw: net.ParseIP(machineAddress)}),
-		here.RouteAdd(&netlink.Route{LinkIndex: up.Attrs().Index, Gw: net.ParseIP(worldAddress)}),
-		here.RouteAdd(&netlink.Route{LinkIndex: up.Attrs().Index, Gw: net.ParseIP("2001:db8::2")}),
-	}
-	for _, a := range world {
-		if a == worldAddress {
-			continue
-		}
-		bits := "/32"
-		if strings.Contains(a, ":") {
-			bits = "/128"
-		}
-		errs = append(errs, there.AddrAdd(outLo, address(a+bits)))
-	}
-	return errors.Join(errs...)
-})
-
-// listenElsewhere makes a network namespace in which somebody answers.
-func listenElsewhere() (netns.NsHandle, error) {
-	var ns netns.NsHandle
-	made := make(chan error, 1)
-	go func() { // its thread ends with it, and is nobody else's
-		goruntime.LockOSThread()
-		var err error
-		if ns, err = netns.New(); err == nil {
-			var l net.Listener
-			if l, err = net.Listen("tcp", ":80"); err == nil {
-				go answer(l) // as long as the tests
-			}
-		}
-		made <- err
-	}()
-	return ns, <-made
-}
-
-func address(s string) *netlink.Addr {
-	a, err := netlink.ParseAddr(s)
-	if err != nil {
-		panic(err)
-	}
-	a.Flags = 0x02 // no duplicate address detection
-	return a
-}
-
 // machine makes sure of the world, and that the machine reaches all of it.
 func machine(t *testing.T) {
 	t.Helper()
-	if os.Getenv(role) == "" {
-		clustertest.Missing(t, "root, for containers")
-	}
-	if err := makeWorld(); err != nil {
-		t.Fatal(err)
-	}
+	egresstest.Machine(t)
 	for what, a := range world {
 		eventually(t, "the machine reaches "+what, func() bool {
 			c, err := net.DialTimeout("tcp", net.JoinHostPort(a, "80"), time.Second)

@@ -7,11 +7,9 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,28 +19,22 @@ import (
 	"plane/internal/drone/leaseclock"
 	"plane/internal/drone/warden"
 	"plane/internal/runtime"
+	"plane/internal/runtime/egress/egresstest"
 	"plane/internal/runtime/probe"
 )
 
-const role = "PLANE_PROBE_TEST"
-
-// TestMain runs the tests in a network namespace of their own, which stands for
-// the machine: nothing of the real one is touched. Its own program serves as
-// reaper and warden, too.
+// TestMain runs the tests on a machine of their own; this program is also the
+// reaper and the warden there.
 func TestMain(m *testing.M) {
 	dronetest.Parts(100 * time.Millisecond)
-	if os.Geteuid() != 0 || os.Getenv(role) != "" {
-		os.Exit(m.Run())
-	}
-	c := exec.Command(os.Args[0], os.Args[1:]...)
-	c.Env = append(os.Environ(), role+"=machine", "SECRET_OF_THE_DRONE=1")
-	c.Stdout, c.Stderr = os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if err := c.Run(); err != nil {
-		os.Exit(1)
-	}
-	os.Exit(0)
+	egresstest.Main(m)
 }
+
+// port is where backends listen. Something of the machine's has the usual one.
+const (
+	port       = "18080"
+	portNumber = 18080
+)
 
 // drone is one without an agent: the test is the agent.
 type drone struct {
@@ -97,7 +89,7 @@ func (d *drone) unit(args ...string) runtime.Unit {
 	u := runtime.Unit{
 		Backend: id, Key: plane.Key{Name: string(id)}, Generation: 1,
 		Policy: plane.Fast, Epoch: 1, Deadline: leaseclock.Lease().Now().Add(10 * time.Minute), Grace: 500 * time.Millisecond,
-		Executable: d.argv(args...), Env: []string{"PORT=8080"}, Port: 8080,
+		Executable: d.argv(args...), Env: []string{"PORT=" + port}, Port: portNumber,
 		Doors: d.home.DoorDir(id), Data: filepath.Join(d.home.Dir, "data-"+string(id)), DataNew: true,
 	}
 	for _, dir := range []string{u.Doors, u.Data} {
@@ -128,7 +120,13 @@ func (d *drone) run(u runtime.Unit) (plane.Exit, string) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	out, err := d.r.(runtime.Logger).Output(d.ctx(), u.Backend, 20, false)
+	return exit, d.output(u.Backend)
+}
+
+// output is what a backend has written last.
+func (d *drone) output(id plane.BackendID) string {
+	d.t.Helper()
+	out, err := d.r.(runtime.Logger).Output(d.ctx(), id, 20, false)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -137,7 +135,7 @@ func (d *drone) run(u runtime.Unit) (plane.Exit, string) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return exit, strings.TrimSpace(string(b))
+	return strings.TrimSpace(string(b))
 }
 
 // look has a unit report on what a asks.

@@ -168,11 +168,13 @@ func Machine(t testing.TB) {
 	for _, a := range []string{
 		"198.51.100.2/24", "192.168.7.2/24", "2001:db8::2/64", "203.0.113.9/32", "10.9.9.9/32", "169.254.169.254/32", "100.64.0.9/32",
 		"172.20.0.9/32", "168.63.129.16/32", "198.18.0.9/32", "240.0.0.9/32",
+		"2001:db8:1::9/128", "fd00:ec2::254/128",
 	} {
 		Must(t, there.AddrAdd(w, CIDR(t, a)))
 	}
 	Must(t, there.LinkSetUp(w), there.LinkSetUp(wlo), there.RouteAdd(&netlink.Route{Gw: net.ParseIP("198.51.100.1"), LinkIndex: w.Attrs().Index}),
-		netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP("198.51.100.2"), LinkIndex: up.Attrs().Index}))
+		netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP("198.51.100.2"), LinkIndex: up.Attrs().Index}),
+		netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP("2001:db8::2"), LinkIndex: up.Attrs().Index}))
 	t.Cleanup(func() { _ = netlink.LinkDel(up) })
 	services.Do(func() { Must(t, errors.Join(reach.Answer(":8080"), reach.Answer(":53"))) })
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -190,7 +192,7 @@ func Machine(t testing.TB) {
 func Never() []string {
 	all := []string{
 		"10.9.9.9:80", "172.20.0.9:80", "192.168.7.2:80", "100.64.0.9:80", "169.254.169.254:80", "168.63.129.16:80", "198.18.0.9:80", "240.0.0.9:80",
-		"[::ffff:10.9.9.9]:80", "[2001:db8::2]:80", "[2001:db8::1]:8080", "[fd00:ec2::254]:80", "udp/10.9.9.9:53", "udp/169.254.169.254:53", "udp/[2001:db8::2]:53",
+		"[::ffff:10.9.9.9]:80", "[2001:db8::2]:80", "[2001:db8::1]:8080", "[2001:db8:1::9]:80", "[fd00:ec2::254]:80", "udp/10.9.9.9:53", "udp/169.254.169.254:53", "udp/[2001:db8::2]:53",
 	}
 	for i := range 8 {
 		all = append(all, fmt.Sprintf("10.213.0.%d:8080", 1+i), fmt.Sprintf("udp/10.213.0.%d:53", 1+i), fmt.Sprintf("udp/10.213.0.%d:8080", 1+i))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"os"
 	"strconv"
@@ -74,6 +75,7 @@ func listen() {
 	if err != nil {
 		fail("%v", err)
 	}
+	fmt.Println("listening")
 	for {
 		c, err := l.Accept()
 		if err != nil {
