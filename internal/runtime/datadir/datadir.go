@@ -21,6 +21,8 @@ type Dir struct {
 	*os.File
 	Path  string // absolute
 	Fresh bool   // it was just made, and is to belong to the backend's user
+	// Inner: backends that have a directory above may exchange what is at Path.
+	Inner bool
 }
 
 // Open finds and, below the base, makes that of u; nil = it has none. The caller
@@ -62,7 +64,7 @@ func below(base, path string) (_ *Dir, err error) {
 		return nil, fmt.Errorf("open the mount base: %w; see --mount-base", err)
 	}
 	defer func() { _ = root.Close() }()
-	d := &Dir{Path: filepath.Join(base, filepath.FromSlash(path))}
+	d := &Dir{Path: filepath.Join(base, filepath.FromSlash(path)), Inner: strings.Contains(path, "/")}
 	for name := range strings.SplitSeq(path, "/") {
 		inner, fresh, err := enter(root, name)
 		if err != nil {

@@ -99,6 +99,7 @@ func New(o Options) (*Runtime, error) {
 	if err != nil {
 		return nil, wrong("reach the Docker engine: %s; check DOCKER_HOST", err)
 	}
+	o.unpinAll()
 	return &Runtime{
 		Line: line.New(o.Dial, o.Home, o.Logger), o: o, log: o.Logger, engine: c,
 		images: openRecords(o.Home.Dir), closed: make(chan struct{}),

@@ -17,11 +17,15 @@ import (
 type mounted struct {
 	mounts []mount.Mount
 	data   *datadir.Dir // what is at runtime.DataDir must be this one; nil = none
+	unpin  func()       // see Options.pin; nil = not pinned
 }
 
 func (m mounted) close() {
 	if m.data != nil {
 		_ = m.data.Close()
+	}
+	if m.unpin != nil {
+		m.unpin()
 	}
 }
 
@@ -30,7 +34,7 @@ func bind(source, target string) mount.Mount {
 }
 
 // mounts makes what the executable wants mounted.
-func (r *Runtime) mounts(u runtime.Unit) (m mounted, err error) {
+func (r *Runtime) mounts(u runtime.Unit, way reach) (m mounted, err error) {
 	if u.Doors != "" {
 		// By the Mounts API, which doesn't make a source that isn't there: without
 		// this directory the container can't start, and it is only there while the
@@ -42,7 +46,13 @@ func (r *Runtime) mounts(u runtime.Unit) (m mounted, err error) {
 	if m.data, err = datadir.Open(u, r.o.MountBase, r.log); err != nil || m.data == nil {
 		return m, err
 	}
-	m.mounts = append(m.mounts, bind(m.data.Path, runtime.DataDir))
+	source := m.data.Path
+	if m.data.Inner && way != published {
+		if source, m.unpin, err = r.o.pin(u.Backend, m.data); err != nil {
+			return m, err
+		}
+	}
+	m.mounts = append(m.mounts, bind(source, runtime.DataDir))
 	return m, nil
 }
 

@@ -80,11 +80,11 @@ func (r *Runtime) guard(ctx context.Context, u runtime.Unit) (running warden.Run
 
 // bring makes the container run, from whatever state it is in.
 func (r *Runtime) bring(ctx context.Context, u runtime.Unit, filter string, way reach, running warden.Running) (*process, error) {
-	m, err := r.mounts(u)
+	m, err := r.mounts(u, way)
+	defer m.close()
 	if err != nil {
 		return nil, err
 	}
-	defer m.close()
 	marks, err := r.means(ctx)
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (r *Runtime) bound(ctx context.Context, u runtime.Unit, way reach, running 
 		}
 	}
 	if !m.seen(c.State.Pid) {
-		return nil, errors.New("spawn_config.executable.mount: the directory was exchanged while the backend started")
+		return nil, errors.New("spawn_config.executable.mount: the engine has mounted another directory; let it and the drone see the same file systems")
 	}
 	if err := p.bind(ctx, c.State.Pid); err != nil {
 		return nil, err

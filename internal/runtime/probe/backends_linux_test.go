@@ -51,6 +51,10 @@ func TestWhatContainersOfAnEngineCan(t *testing.T) {
 		golden(t, "docker-public", newDocker(t, engine, func(o *docker.Options) { o.Way = way(o.Home) }).report("public"))
 	})
 	t.Run("ceilings", func(t *testing.T) { newDocker(t, engine).ceilings() })
+	t.Run("mounts", func(t *testing.T) {
+		base := t.TempDir()
+		newDocker(t, engine, func(o *docker.Options) { o.MountBase = base }).exchanges(base, 6)
+	})
 }
 
 func TestWhatBackendsWithEgressReach(t *testing.T) {

@@ -40,6 +40,8 @@ func main() {
 		open()
 	case "fill":
 		fill(args[0])
+	case "steal":
+		steal(args[0])
 	case "flood":
 		flood(args[0])
 	default:
