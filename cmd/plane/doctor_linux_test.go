@@ -112,8 +112,7 @@ func TestDoctorSaysExactlyWhatImagesMiss(t *testing.T) {
 	}{
 		{"as it is", "", "oci", "", "It can be used: ", "", ""},
 		{"no engine", "", "docker", levelWarn, "docker.sock doesn't answer (no such file or directory).", "Start it, or set DOCKER_HOST.", ""},
-		{"no crun or runc", "for p in crun runc; do " + hide + "; done", "oci", levelWarn, "Neither crun nor runc is installed", "apt-get install crun", "nsenter"},
-		{"neither it nor nsenter", "for p in crun runc nsenter; do " + hide + "; done", "oci", levelWarn, "nsenter is missing", "Install util-linux.", ""},
+		{"no crun or runc", "for p in crun runc; do " + hide + "; done", "oci", levelWarn, "Neither crun nor runc is installed", "apt-get install crun", ""},
 		{"no mkfs.ext4", "p=mkfs.ext4; " + hide, "oci", levelWarn, "disk_limit_bytes needs mkfs.ext4", "Install e2fsprogs.", "loop"},
 		{"cgroups of version 1", ofVersion1, "oci", levelWarn, "cgroups v1. resource_limits need cgroups of version 2", "Mount them: mount -t cgroup2", ""},
 		{"cgroups of version 2", "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup", "oci", "", "cgroups v2", "", ""},

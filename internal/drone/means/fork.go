@@ -22,6 +22,7 @@ type Program struct {
 	Listener   *os.File // its descriptor 3, or nil
 	Group      Group
 	Control    *os.File // its descriptor 3, or nil, instead of Listener
+	Mounts     string   // path of a mount namespace that it runs in; "" = that of this process
 	Trouble    string   // file for a sentence that says why it could not be executed, where that shows after Start
 }
 
@@ -76,7 +77,7 @@ func (m *Means) Start(p Program) (Started, error) {
 		argv = append([]string{"/bin/sh", "-c", strings.Join(append(script, handOver(p.Trouble, argv[0])...), "\n")}, shellWords(argv, path, env)...)
 		path = "/bin/sh"
 	}
-	pid, err := syscall.ForkExec(path, argv, attr)
+	pid, err := forkExec(p.Mounts, path, argv, attr)
 	if err != nil {
 		return Started{}, explain(err, p.Executable.Command[0], path, dir)
 	}

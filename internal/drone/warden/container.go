@@ -24,7 +24,7 @@ func (w *warden) launchContainer(ctx context.Context, p means.Program, l Launch,
 	limits := p.Executable.Limits
 	limits.OpenFilesLimit, limits.CPUTimeLimit = nil, nil
 	p.Executable = plane.Executable{Command: l.Argv, Dir: l.Dir, Limits: limits}
-	p.Env = l.Env
+	p.Env, p.Mounts = l.Env, l.Mounts
 	p.Trouble = filepath.Join(w.home.OutputDir(), "."+filepath.Base(l.PidFile)+"."+rand.Text())
 	defer os.Remove(p.Trouble)
 	_ = os.Remove(l.PidFile)

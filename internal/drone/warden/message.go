@@ -141,7 +141,8 @@ type Launch struct {
 	Argv    []string `json:"argv"`
 	Env     []string `json:"env"`
 	Dir     string   `json:"dir"`
-	PidFile string   `json:"pid_file"` // absolute
+	PidFile string   `json:"pid_file"`         // absolute
+	Mounts  string   `json:"mounts,omitempty"` // path of the mount namespace that Argv is run in; "" = the warden's
 }
 
 // Sandbox is a prepared one: launched, and waiting for its payload on

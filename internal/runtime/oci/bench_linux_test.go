@@ -12,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plane"
+	"plane/internal/drone/means"
 )
 
 // dial connects to a port inside a backend's network, as the gate does.
 func dial(pid, port int) (net.Conn, error) {
 	var c net.Conn
-	err := aside(func() error {
+	err := means.Aside(func() error {
 		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 		if err != nil {
 			return err

@@ -30,7 +30,7 @@ func (r *Runtime) build(h *host, f *filter, b bundle, image *picture, u runtime.
 	s := r.sandbox(h, f, u.Executable, string(u.Backend))
 	s.stop = image.config.StopSignal
 	s.argv, s.dir = argv, image.dir(u.Executable)
-	return newStage(h.hide, b, func(at *stage) error {
+	return newStage(h, b, func(at *stage) error {
 		if err := r.mount(at, b, image.layers, u.Executable.Limits.DiskLimitBytes); err != nil {
 			return err
 		}

@@ -114,7 +114,7 @@ func (h *host) controllers() error {
 
 // staged tries what every start does.
 func (h *host) staged() error {
-	s, err := newStage(h.hide, bundle{os.TempDir()}, func(*stage) error { return nil })
+	s, err := newStage(h, bundle{os.TempDir()}, func(*stage) error { return nil })
 	if err != nil {
 		return err
 	}

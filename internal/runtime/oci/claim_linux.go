@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"plane/internal/drone/means"
 	"plane/internal/drone/warden"
 	"plane/internal/runtime"
 	"plane/internal/runtime/oci/waiter"
@@ -132,7 +133,7 @@ func (r *Runtime) inside(w waiting, f func() error) error {
 	if err1 != nil || err2 != nil || err3 != nil || !strings.Contains(string(groups), "/"+w.id) {
 		return errSpent // another process may have got the number
 	}
-	return aside(func() error {
+	return means.Aside(func() error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return err
 		}

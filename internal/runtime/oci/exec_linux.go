@@ -72,7 +72,7 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 		argv = append([]string{"/bin/sh", "-c", script + `exec "$@"`, "sh"}, argv...)
 	}
 	g.Cmd = exec.Command(argv[0], argv[1:]...)
-	g.Cmd.Env, g.Cmd.Dir = []string{"PATH=" + defaultPath, guest.MarkEnv()}, "/"
+	g.Cmd.Env, g.Cmd.Dir = []string{"PATH=" + defaultPath, sealed, guest.MarkEnv()}, "/"
 	g.Start = func() error { return p.startAside(h, g.Cmd) }
 	return g.Run(ctx)
 }
@@ -80,8 +80,8 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 // startAside forks it on a thread that sees no cgroup2 where crun mustn't, and
 // the root where runc believes it to be.
 func (p *process) startAside(h *host, cmd *exec.Cmd) error {
-	err := aside(func() error {
-		if err := enterCopy(h.hide); err != nil {
+	err := means.Aside(func() error {
+		if err := enterCopy(h); err != nil {
 			return err
 		}
 		if h.runc {

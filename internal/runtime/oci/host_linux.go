@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"plane/internal/drone/means"
 )
 
 // host is what this machine has for sandboxes.
@@ -19,7 +21,6 @@ type host struct {
 	launcher  string // path of crun or runc
 	version   string // its own first line
 	runc      bool
-	nsenter   string
 	hide      []string // cgroup2 beside cgroups of version 1: crun refuses hosts with both
 	cgroups   string   // v1, v2 or hybrid
 	ownCounts bool     // processes are counted per user namespace
@@ -30,12 +31,8 @@ type host struct {
 // look finds it out.
 func look(ctx context.Context, wanted string) (*host, error) {
 	h := &host{}
-	var err, noEnter error
-	h.launcher, err = findLauncher(wanted)
-	if h.nsenter, noEnter = find("nsenter"); noEnter != nil {
-		noEnter = errors.New("the program nsenter is missing, which the oci runtime needs; install util-linux")
-	}
-	if err := errors.Join(err, noEnter); err != nil {
+	var err error
+	if h.launcher, err = findLauncher(wanted); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -135,7 +132,7 @@ func userNamespace() (*os.File, error) {
 		Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, Ptrace: true,
 	}
 	var ns *os.File
-	err := aside(func() error { // it is stopped before its first instruction, and this thread is its tracer
+	err := means.Aside(func() error { // it is stopped before its first instruction, and this thread is its tracer
 		if err := cmd.Start(); err != nil {
 			return err
 		}
@@ -158,9 +155,9 @@ func (h *host) close() {
 	}
 }
 
-// launch is the command that runs a bundle's container, on a stage.
-func (h *host) launch(s *stage, state string, b bundle, id string, control bool) []string {
-	argv := []string{h.nsenter, "--mount=" + s.name(), "--", h.launcher}
+// launch is the command that runs a bundle's container.
+func (h *host) launch(state string, b bundle, id string, control bool) []string {
+	argv := []string{h.launcher}
 	if !h.runc {
 		argv = append(argv, "--cgroup-manager=disabled")
 	}

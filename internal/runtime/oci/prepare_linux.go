@@ -169,7 +169,7 @@ func (r *Runtime) furnishWaiting(h *host, f *filter, b bundle, like recipe, w *w
 	s := r.sandbox(h, f, like.like, w.id)
 	s.stop = like.image.config.StopSignal
 	s.argv, s.dir, s.env = []string{initPath}, "/", []string{"PATH=" + defaultPath}
-	return newStage(h.hide, b, func(at *stage) error {
+	return newStage(h, b, func(at *stage) error {
 		if err := r.mount(at, b, like.image.layers, like.like.Limits.DiskLimitBytes); err != nil {
 			return err
 		}

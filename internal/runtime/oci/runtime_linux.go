@@ -288,10 +288,14 @@ func (r *Runtime) run(ctx context.Context, h *host, f *filter, b bundle, image *
 
 func (r *Runtime) launcher(h *host, s *stage, b bundle, id string, control bool) warden.Launch {
 	return warden.Launch{
-		Argv: h.launch(s, stateDir(r.opts.Home), b, id, control),
-		Env:  []string{"PATH=" + defaultPath}, Dir: "/", PidFile: b.path(pidFile),
+		Argv: h.launch(stateDir(r.opts.Home), b, id, control), Mounts: s.name(),
+		Env: []string{"PATH=" + defaultPath, sealed}, Dir: "/", PidFile: b.path(pidFile),
 	}
 }
+
+// sealed tells crun that nothing can write to its own file, so that it doesn't
+// execute itself again from where that is so. It looks whether it is true.
+const sealed = "_LIBCONTAINER_CLONED_BINARY=1"
 
 func (r *Runtime) order(h *host, u runtime.Unit) warden.Order {
 	return warden.Order{

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"plane/internal/drone/means"
 )
 
 // A stage is a mount namespace in which one container is launched: its file
@@ -34,10 +35,10 @@ const (
 
 // newStage makes one for b. build makes its mounts; it runs on a thread that is
 // in it.
-func newStage(hide []string, b bundle, build func(*stage) error) (*stage, error) {
+func newStage(h *host, b bundle, build func(*stage) error) (*stage, error) {
 	s := &stage{}
-	err := aside(func() error {
-		if err := enterCopy(hide); err != nil {
+	err := means.Aside(func() error {
+		if err := enterCopy(h); err != nil {
 			return err
 		}
 		if err := s.furnish(b); err != nil {
@@ -56,19 +57,32 @@ func newStage(hide []string, b bundle, build func(*stage) error) (*stage, error)
 	return s, nil
 }
 
-// enterCopy brings this thread into a copy of its mount namespace in which what
-// is mounted at hide isn't.
-func enterCopy(hide []string) error {
+// enterCopy brings this thread into a copy of its mount namespace, as the
+// launcher wants it: without cgroup2 where that is to be hidden, and with the
+// launcher's own file where nothing can write to it.
+func enterCopy(h *host) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("make a mount namespace: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("keep mounts from the host: %w", err)
 	}
-	for _, dir := range hide {
+	for _, dir := range h.hide {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("hide %s: %w", dir, err)
 		}
+	}
+	if h.runc {
+		return nil
+	}
+	// crun would do the same for itself, a file and a second start of its own later:
+	// see sealed.
+	err := unix.Mount(h.launcher, h.launcher, "", unix.MS_BIND, "")
+	if err == nil {
+		err = unix.Mount("", h.launcher, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	}
+	if err != nil {
+		return fmt.Errorf("seal %s: %w", h.launcher, err)
 	}
 	return nil
 }
@@ -132,23 +146,6 @@ func (s *stage) name() string {
 
 // Close lets go of it.
 func (s *stage) Close() { _ = s.ns.Close() }
-
-// aside runs f on a thread of its own, which ends with it: f may leave the
-// process's namespaces, working directory and root. It is never the main
-// thread, whose namespaces others take for the process's.
-func aside(f func() error) error {
-	done := make(chan error, 1)
-	go func() { // ends with f, for which we wait
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if unix.Gettid() != unix.Getpid() {
-			done <- f()
-			return
-		}
-		done <- aside(f) // another goroutine can't have this thread now
-		runtime.UnlockOSThread()
-	}()
-	return <-done
-}
 
 // A tree is a copy of a mount of the host that isn't attached anywhere yet. It
 // is taken before a stage is entered, from where the host's can't be copied.
