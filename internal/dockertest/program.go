@@ -7,8 +7,10 @@ import (
 )
 
 // Shared is an engine for all tests of a program that leave it running, with
-// the images that they left there. Its zero value is one that no test has used.
+// the images that they left there. No test has used it yet.
 type Shared struct {
+	Options Options
+
 	once sync.Once
 	all  program
 	e    *Engine
@@ -20,7 +22,7 @@ func (s *Shared) Engine(t TB, prepare func(*Engine)) *Engine {
 	t.Helper()
 	Need(t)
 	s.once.Do(func() {
-		s.e = Start(&s.all, Options{})
+		s.e = Start(&s.all, s.Options)
 		prepare(s.e)
 	})
 	if s.e == nil {

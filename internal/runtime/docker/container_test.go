@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"plane"
 	"plane/internal/runtime"
 	"plane/internal/runtime/docker"
@@ -19,6 +21,10 @@ func TestContainer(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"it has no rights, no network and nothing published":  secure,
 		"its limits are in force inside":                      limits,
+		"without a command it runs its image's":               imagesCommand,
+		"the engine's runtime is the operator's":              engineRuntime,
+		"its output is kept as the operator says":             logConfig,
+		"GPUs that the machine hasn't fail it":                gpus,
 		"a limit that the engine refuses fails it":            refusedLimit,
 		"it runs as the image's user, who owns new data":      users,
 		"mounts are by path and by key, below the base":       mountsBelow,
@@ -66,8 +72,8 @@ func secure(t *testing.T) {
 	if strings.Contains(out, "eth0") {
 		t.Errorf("it has a network: %s", out)
 	}
-	got := g.inspected(u.Backend, "{{.Name}} {{.HostConfig.NetworkMode}} {{.HostConfig.PortBindings}} {{.HostConfig.AutoRemove}} {{index .Config.Labels \"dev.plane.backend\"}} {{index .Config.Labels \"dev.plane.drone\"}}")
-	if want := fmt.Sprintf("/plane-%s none map[] false true %s", u.Backend, g.home.Hash()); got != want {
+	got := g.inspected(u.Backend, "{{.Name}} {{.HostConfig.NetworkMode}} {{.HostConfig.PortBindings}} {{.HostConfig.AutoRemove}} {{.Config.Labels}}")
+	if want := fmt.Sprintf("/plane-%s none map[] false map[dev.plane.backend:true dev.plane.drone:%s dev.plane.generation:1 dev.plane.key:%s]", u.Backend, g.home.Hash(), u.Key.Hash()); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	a, ok := plane.ParseGateAddress(p.Address())
@@ -81,14 +87,19 @@ func secure(t *testing.T) {
 
 func limits(t *testing.T) {
 	g := newRig(t)
-	u := g.unit(time.Minute, "ulimit", "sleep")
+	u := g.unit(time.Minute, "ulimit", "cat", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "cat", "/sys/fs/cgroup/memory.max",
+		"cat", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "cat", "/sys/fs/cgroup/cpu.max", "say", "so", "sleep")
 	n := func(v int64) *int64 { return &v }
 	u.Executable.Limits = plane.ResourceLimits{
 		CPUPeriod: n(50_000), CPUPeriodPercent: n(20), CPUTimeLimit: n(7), MemoryLimitBytes: n(50<<20 + 1), PidsLimit: n(99), OpenFilesLimit: n(123),
 	}
 	g.start(u)
-	g.outputs(u.Backend, "nofile 123 123\n")
-	g.outputs(u.Backend, "cpu 7 7\n")
+	g.outputs(u.Backend, "so\n")
+	for _, want := range []string{"nofile 123 123\n", "cpu 7 7\n", "52428800\n", "10000"} { // memory in whole pages
+		if out := g.output(u.Backend); !strings.Contains(out, want) {
+			t.Errorf("%q isn't in %s", want, out)
+		}
+	}
 	if got := g.inspected(u.Backend, "{{.HostConfig.CpuPeriod}} {{.HostConfig.CpuQuota}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}"); got != fmt.Sprint(50_000, 10_000, 50<<20+1, 99) {
 		t.Errorf("limits %s", got)
 	}
@@ -113,6 +124,77 @@ func refusedLimit(t *testing.T) {
 	if found, err := g.r.Found(g.ctx()); err != nil || len(found) != 0 {
 		t.Errorf("left: %v %v", found, err)
 	}
+}
+
+func imagesCommand(t *testing.T) {
+	g := newRig(t)
+	g.engine.Load(t, image(t, func(c *v1.Config) { c.Cmd, c.WorkingDir = []string{"say", "its own", "cat", "passwd", "env"}, "/tmp" }), "own:latest")
+	u := g.unit(time.Minute)
+	u.Executable.Image, u.Executable.Command, u.Executable.Dir, u.Port = "own", nil, "/etc", 9191
+	u.Env = append(u.Env, "PORT=9191")
+	p := g.start(u)
+	g.outputs(u.Backend, "serves")
+	for _, want := range []string{"its own\n", "root:x:0", "PORT=9191\n"} {
+		if out := g.output(u.Backend); !strings.Contains(out, want) {
+			t.Errorf("%q isn't in %s", want, out)
+		}
+	}
+	if a, _ := plane.ParseGateAddress(p.Address()); a.Port != 9191 {
+		t.Errorf("it is dialled at %s", p.Address())
+	}
+}
+
+func engineRuntime(t *testing.T) {
+	g := newRig(t, func(o *docker.Options) { o.EngineRuntime = "crun" })
+	if err := g.r.Check(g.ctx()); err != nil {
+		t.Error(err)
+	}
+	u := g.unit(time.Minute, "sleep")
+	g.start(u)
+	if got := g.inspected(u.Backend, "{{.HostConfig.Runtime}}"); got != "crun" {
+		t.Errorf("it runs by %s", got)
+	}
+	none := newRig(t, func(o *docker.Options) { o.EngineRuntime = "runsc" })
+	if err := none.r.Check(g.ctx()); err == nil || !strings.Contains(err.Error(), `no runtime "runsc"; install it`) {
+		t.Errorf("check: %v", err)
+	}
+}
+
+func logConfig(t *testing.T) {
+	for want, config := range map[string]docker.LogConfig{
+		"json-file map[max-file:2 max-size:10m]": {},
+		"local map[max-size:1m]":                 {Type: "local", Config: map[string]string{"max-size": "1m"}},
+		"none map[]":                             {Type: "none"},
+	} {
+		g := newRig(t, func(o *docker.Options) { o.Log = config })
+		u := g.unit(time.Minute, "say", "this", "sleep")
+		p := g.start(u)
+		if got := g.inspected(u.Backend, "{{.HostConfig.LogConfig.Type}} {{.HostConfig.LogConfig.Config}}"); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if config.Type != "none" {
+			g.outputs(u.Backend, "this\n")
+			continue
+		}
+		if _, err := g.r.Output(g.ctx(), u.Backend, 0, false); err == nil || !strings.Contains(err.Error(), "does not support reading") {
+			t.Errorf("output that isn't kept: %v", err)
+		}
+		_ = p.Stop(g.ctx(), plane.Soft)
+		if exit := g.wait(p); exit.Code == nil || *exit.Code != 0 || exit.Message != "" {
+			t.Errorf("exit %+v", exit)
+		}
+	}
+}
+
+func gpus(t *testing.T) {
+	g := newRig(t)
+	u := g.unit(time.Minute, "sleep")
+	u.Executable.GPUs = "2"
+	_, err := g.r.Start(g.ctx(), u)
+	if err == nil || !strings.Contains(err.Error(), "the Docker engine refuses to start it: could not select device driver") || !strings.Contains(err.Error(), "gpu") {
+		t.Errorf("got %v", err)
+	}
+	g.eventually("nothing of it is left", func() bool { return g.containers("-aq") == "" })
 }
 
 func users(t *testing.T) {
@@ -146,6 +228,7 @@ func mountsBelow(t *testing.T) {
 	}
 	for mount, dir := range map[string]string{`"a/b"`: "a/b", `true`: ""} {
 		u := mounting(mount)
+		u.Executable.User = "app" // who owns what is made
 		if dir == "" {
 			u.Key.Name = "../.." // trap 42
 			dir = u.Key.Hash()
@@ -286,6 +369,11 @@ func prune(t *testing.T) {
 	}
 	if err := other.r.Prune(g.ctx()); err != nil || !there("plane-of-another") {
 		t.Errorf("too young to be pruned: %v", err)
+	}
+	other.r.Close()
+	other.r = other.runtime(func(o *docker.Options) { o.PruneAge = time.Millisecond })
+	if err := other.r.Prune(g.ctx()); err != nil || there("plane-of-another") || !there("plane-of-another-2") {
+		t.Errorf("older than the bound: %v", err)
 	}
 	if q, err := g.r.Attach(g.ctx(), mine.Backend); err != nil || q.Forget(g.ctx()) != nil {
 		t.Fatal(err)

@@ -18,6 +18,8 @@ func TestPulls(t *testing.T) {
 	name := reg.Push(t, "app:1", image(t))
 	other := reg.Push(t, "app:arm", imagetest.OfArchitecture(t, image(t), "s390x"))
 	right := &plane.Credentials{Username: "me", Password: "secret"}
+	tokens := imagetest.NewTokenRegistry(t, "me", "secret", "secret-identity")
+	bearer := tokens.Push(t, "app:1", files(t, "bearer"))
 	unit := func(image, policy string, c *plane.Credentials) runtime.Unit {
 		u := g.unit(time.Minute)
 		u.Executable.Image, u.Executable.PullPolicy, u.Executable.Credentials = image, policy, c
@@ -29,6 +31,8 @@ func TestPulls(t *testing.T) {
 	}{
 		"no credentials":            {unit(name, "", nil), "executable.credentials"},
 		"wrong credentials":         {unit(name, "", &plane.Credentials{Username: "me", Password: "wrong"}), "refuses the credentials"},
+		"a wrong password, tokens":  {unit(bearer, "", &plane.Credentials{Username: "me", Password: "wrong"}), "refuses the credentials"},
+		"a wrong identity token":    {unit(bearer, "", &plane.Credentials{IdentityToken: "wrong"}), "refuses the credentials"},
 		"no such tag":               {unit(reg.Host+"/app:2", "", right), "check name and tag"},
 		"of another machine":        {unit(other, "", right), "s390x"},
 		"no name at all":            {unit("Not A Name", "", nil), "no name of an image"},
@@ -37,6 +41,11 @@ func TestPulls(t *testing.T) {
 		_, err := g.r.Prepare(g.ctx(), c.u, func(runtime.Progress) {})
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, c := range []*plane.Credentials{right, {IdentityToken: "secret-identity"}} {
+		if _, err := g.r.Prepare(g.ctx(), unit(bearer, plane.PullAlways, c), func(runtime.Progress) {}); err != nil {
+			t.Errorf("%v: %v", c, err)
 		}
 	}
 	// However many ask, it is pulled once, and all of them hear how far it is.

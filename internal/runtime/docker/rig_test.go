@@ -37,8 +37,9 @@ func TestMain(m *testing.M) {
 	os.Exit(engines.End(m.Run()))
 }
 
-// engines is the engine of all tests that have no need of another one.
-var engines dockertest.Shared
+// engines is the engine of all tests that have no need of another one. It knows
+// another runtime by name.
+var engines = dockertest.Shared{Options: dockertest.Options{Flags: []string{"--add-runtime", "crun=runc"}}}
 
 // engine has the images "server" and "app".
 func engine(t *testing.T) *dockertest.Engine {
