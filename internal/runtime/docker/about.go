@@ -21,6 +21,9 @@ func (r *Runtime) About(ctx context.Context) string {
 func (r *Runtime) info(ctx context.Context) (system.Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, brief)
 	defer cancel()
+	if err := r.speaks(ctx); err != nil {
+		return system.Info{}, err
+	}
 	res, err := r.engine.Info(ctx, client.InfoOptions{})
 	if err != nil {
 		return system.Info{}, r.silent(err)

@@ -91,13 +91,9 @@ func New(o Options) (*Runtime, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	from := client.Opt(client.FromEnv)
-	if o.Host != "" {
-		from = client.WithHost(o.Host)
-	}
-	c, err := client.New(from, client.WithUserAgent("plane"))
+	c, err := openEngine(o.Host)
 	if err != nil {
-		return nil, wrong("reach the Docker engine: %s; check DOCKER_HOST", err)
+		return nil, err
 	}
 	o.unpinAll()
 	return &Runtime{

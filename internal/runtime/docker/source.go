@@ -17,13 +17,9 @@ type Source struct {
 // OpenSource makes a Source. host is that of the engine, "" = DOCKER_HOST, else
 // the usual one. It asks nothing.
 func OpenSource(host string) (*Source, error) {
-	from := client.Opt(client.FromEnv)
-	if host != "" {
-		from = client.WithHost(host)
-	}
-	c, err := client.New(from, client.WithUserAgent("plane"))
+	c, err := openEngine(host)
 	if err != nil {
-		return nil, wrong("reach the Docker engine: %w; check DOCKER_HOST", err)
+		return nil, err
 	}
 	return &Source{engine: c}, nil
 }

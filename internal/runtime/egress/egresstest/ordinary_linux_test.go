@@ -16,6 +16,7 @@ import (
 
 	"plane"
 	"plane/internal/dockertest"
+	"plane/internal/drone/home"
 	"plane/internal/drone/leaseclock"
 	"plane/internal/runtime/docker"
 	"plane/internal/runtime/egress"
@@ -23,32 +24,57 @@ import (
 	"plane/internal/runtime/egress/egresstest/reach"
 )
 
-// engineOfUser tells this program, run by an ordinary user, which engine it may use.
-const engineOfUser = "PLANE_EGRESS_TEST_HOST"
+// What this program, run by an ordinary user, is told: which engine it may use,
+// and where the certificates for it are.
+const (
+	engineOfUser = "PLANE_EGRESS_TEST_HOST"
+	pemOfUser    = "PLANE_EGRESS_TEST_PEM"
+)
+
+// tlsHost is where the same engine listens too.
+const tlsHost = "tcp://127.0.0.1:2376"
 
 // ordinary is a user that nobody knows, and its group.
 const ordinary = 64242
 
-// TestADroneOfAnOrdinaryUser runs the tests whose names begin with TestOrdinary
-// as one, with an engine that has networks.
+// TestADroneOfAnOrdinaryUser runs itself as one, with an engine that has networks.
 func TestADroneOfAnOrdinaryUser(t *testing.T) {
+	if os.Getenv(engineOfUser) != "" {
+		for name, test := range map[string]func(*testing.T){
+			"backends are on a bridge that leads nowhere": leadsNowhere,
+			"backends are held, and end":                  heldAndEnd,
+			"an engine may ask for certificates":          asksForCertificates,
+			"containers of others are left alone":         leavesOthers,
+			"published ports are this machine's only":     publishesHere,
+		} {
+			t.Run(strings.ReplaceAll(name, " ", "_"), test)
+		}
+		return
+	}
 	Machine(t)
-	e := dockertest.Start(t, dockertest.Options{Bridge: true, Flags: []string{"--group", fmt.Sprint(ordinary)}})
-	e.Load(t, guestImage(t), "guest:latest")
-	Must(t, os.Chmod(filepath.Dir(strings.TrimPrefix(e.Host, "unix://")), 0o711))
 	dir, err := os.MkdirTemp("", "plane")
 	Must(t, err)
 	defer os.RemoveAll(dir)
+	pem := func(name string) string { return filepath.Join(dir, "pem", name) }
+	certificates(t, filepath.Join(dir, "pem"))
+	e := dockertest.Start(t, dockertest.Options{Bridge: true, Flags: []string{
+		"--group", fmt.Sprint(ordinary),
+		"--host", tlsHost, "--tlsverify", "--tlscacert", pem("ca.pem"), "--tlscert", pem("cert.pem"), "--tlskey", pem("key.pem"),
+	}})
+	e.Load(t, guestImage(t), "guest:latest")
+	Must(t, os.Chmod(filepath.Dir(strings.TrimPrefix(e.Host, "unix://")), 0o711))
 	program, err := os.ReadFile("/proc/self/exe")
 	Must(t, err, os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "tests"), program, 0o755))
 	tmp := filepath.Join(dir, "tmp")
 	Must(t, os.Mkdir(tmp, 0o700), os.Chown(tmp, ordinary, ordinary))
-	c := exec.Command(filepath.Join(dir, "tests"), "-test.run=^TestOrdinary", "-test.v", "-test.timeout=5m")
-	c.Dir, c.Env = tmp, append(os.Environ(), engineOfUser+"="+e.Host, "TMPDIR="+tmp, "XDG_RUNTIME_DIR=", "HOME="+tmp)
+	c := exec.Command(filepath.Join(dir, "tests"), "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m")
+	c.Dir, c.Env = tmp, append(os.Environ(), engineOfUser+"="+e.Host, pemOfUser+"="+filepath.Join(dir, "pem"), "TMPDIR="+tmp, "XDG_RUNTIME_DIR=", "HOME="+tmp)
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: ordinary, Gid: ordinary}}
 	out, err := c.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestOrdinary")) {
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
 		t.Errorf("%v\n%s", err, out)
+	} else if testing.Verbose() {
+		t.Logf("%s", out)
 	}
 }
 
@@ -56,9 +82,6 @@ func TestADroneOfAnOrdinaryUser(t *testing.T) {
 func ordinarySite(t *testing.T, change func(*docker.Options)) *site {
 	t.Helper()
 	host := os.Getenv(engineOfUser)
-	if host == "" {
-		t.Skip("TestADroneOfAnOrdinaryUser runs it")
-	}
 	s := bareSite(t)
 	s.open = func() {
 		o := docker.Options{Home: s.home, Host: host, Dial: s.dial, Way: egress.New(egress.Options{Hash: s.home.Hash(), Allowed: plane.Egress{Public: true}})}
@@ -87,7 +110,7 @@ func (s *site) runs(b *box) bool {
 	return s.docker("ps", "-q", "--filter", "name=plane-"+string(b.id)+"$") != ""
 }
 
-func TestOrdinaryUsersBackendsAreOnABridgeThatLeadsNowhere(t *testing.T) {
+func leadsNowhere(t *testing.T) {
 	s := ordinarySite(t, func(*docker.Options) {})
 	one, two := s.start(plane.RuntimeDocker, "none"), s.start(plane.RuntimeDocker, "none")
 	for _, b := range []*box{one, two} {
@@ -113,7 +136,7 @@ func TestOrdinaryUsersBackendsAreOnABridgeThatLeadsNowhere(t *testing.T) {
 	}
 }
 
-func TestOrdinaryUsersBackendsAreHeldAndEnd(t *testing.T) {
+func heldAndEnd(t *testing.T) {
 	for name, change := range map[string]func(*docker.Options){
 		"bridged":   func(*docker.Options) {},
 		"published": func(o *docker.Options) { o.Dev, o.Afar = true, true },
@@ -164,7 +187,39 @@ func TestOrdinaryUsersBackendsAreHeldAndEnd(t *testing.T) {
 	}
 }
 
-func TestOrdinaryContainersOfOthersAreLeftAlone(t *testing.T) {
+func asksForCertificates(t *testing.T) {
+	t.Setenv("DOCKER_HOST", tlsHost)
+	open := func(pem string) *docker.Runtime {
+		t.Setenv("DOCKER_CERT_PATH", pem)
+		t.Setenv("DOCKER_TLS_VERIFY", map[bool]string{true: "1"}[pem != ""])
+		r, err := docker.New(docker.Options{Home: home.Home{Dir: t.TempDir()}, Dev: true})
+		Must(t, err)
+		t.Cleanup(r.Close)
+		return r
+	}
+	s := ordinarySite(t, func(o *docker.Options) {
+		o.Host, o.Dev = "", true
+		t.Setenv("DOCKER_CERT_PATH", os.Getenv(pemOfUser))
+		t.Setenv("DOCKER_TLS_VERIFY", "1")
+	})
+	b := s.start(plane.RuntimeDocker, "none")
+	s.eventually("it answers", func() bool { return reach.Says(b.p.Address()) })
+	Must(t, b.p.Stop(s.ctx(), plane.Hard))
+	exit, err := b.p.Wait(s.ctx())
+	Must(t, err)
+	if exit.Signal != "SIGKILL" {
+		t.Errorf("a hard stop: %+v", exit)
+	}
+	other := t.TempDir()
+	certificates(t, other)
+	for _, pem := range []string{"", other} {
+		if err := open(pem).Check(s.ctx()); err == nil || !strings.Contains(err.Error(), "wants other certificates") {
+			t.Errorf("with certificates %q: %v", pem, err)
+		}
+	}
+}
+
+func leavesOthers(t *testing.T) {
 	s := ordinarySite(t, func(*docker.Options) {})
 	u := s.unit("none")
 	name := "plane-" + string(u.Backend)
@@ -194,7 +249,7 @@ func (s *site) startBriefly() *box {
 	}
 }
 
-func TestOrdinaryPublishedPortsAreThisMachinesOnly(t *testing.T) {
+func publishesHere(t *testing.T) {
 	var log bytes.Buffer
 	s := ordinarySite(t, func(o *docker.Options) {
 		o.Dev, o.Afar, o.Logger = true, true, slog.New(slog.NewTextHandler(&log, nil))
