@@ -20,6 +20,7 @@ import (
 
 var (
 	rounds      int
+	wanted      string
 	verbose     bool
 	interrupted atomic.Bool // what is measured ends soon, and clears up
 )
@@ -50,6 +51,7 @@ func main() {
 	only := flag.String("only", "", "run only this section")
 	write := flag.Bool("write", false, "write bench/RESULTS.md")
 	flag.IntVar(&rounds, "rounds", 20, "how often each way to a container is measured in turn")
+	flag.StringVar(&wanted, "ways", "", "measure only those ways to a container that contain this text")
 	flag.BoolVar(&verbose, "v", false, "say what is being measured")
 	flag.Parse()
 	stop := make(chan os.Signal, 1)

@@ -23,12 +23,14 @@ type Executioner struct {
 	Wake  chan struct{} // with room for one; a send makes it look at once
 
 	engine engine
+	sought map[plane.BackendID]plane.Instant // when an engine's container was last killed, or looked for
 }
 
 const (
 	pollTable  = 50 * time.Millisecond  // deadlines are compared at least this often
 	pollDying  = 20 * time.Millisecond  // while something condemned is left
 	pollEngine = 100 * time.Millisecond // an engine may yet start what is condemned
+	pollEnded  = 500 * time.Millisecond // an engine hasn't yet told how it ended
 	pollUnused = 500 * time.Millisecond
 )
 
@@ -75,6 +77,7 @@ func (x *Executioner) pass() plane.Instant {
 	next := plane.Never
 	now := x.Table.Clock().Now()
 	var kill []means.Identity
+	sought := map[plane.BackendID]plane.Instant{}
 	for _, e := range x.Table.Entries() {
 		switch {
 		case x.Table.Condemn(e):
@@ -86,6 +89,12 @@ func (x *Executioner) pass() plane.Instant {
 				x.Log.Info("killing: its deadline has come", "backend", e.Backend, "pid", e.Pid)
 			}
 			if e.Engine {
+				if at := x.due(e); now < at {
+					sought[e.Backend] = x.sought[e.Backend]
+					next = min(next, at)
+					continue
+				}
+				sought[e.Backend] = now
 				_ = os.RemoveAll(x.Home.DoorDir(e.Backend))
 				x.engine.signal(e.Backend, "KILL")
 				next = min(next, now.Add(pollEngine))
@@ -110,10 +119,28 @@ func (x *Executioner) pass() plane.Instant {
 			}
 		}
 	}
+	x.sought = sought
 	if len(kill) > 0 {
 		x.Means.Kill(kill...)
 	}
 	return next
+}
+
+// due is when an engine's container that is condemned is to be killed, 0 = now.
+// What is known to run, and what has just been condemned, is at once. Else it is
+// looked for among all processes, which takes milliseconds: not whenever
+// something else in the table changes; and seldom once its init has ended, after
+// which only the engine could start it, which can't without the directory that
+// is gone.
+func (x *Executioner) due(e table.Entry) plane.Instant {
+	last, again := x.sought[e.Backend]
+	switch {
+	case !again || e.Pid != 0 && x.Means.Alive(identity(e)):
+		return 0
+	case e.Pid != 0:
+		return last.Add(pollEnded)
+	}
+	return last.Add(pollEngine)
 }
 
 func identity(e table.Entry) means.Identity {
