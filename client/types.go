@@ -49,6 +49,7 @@ type StatusEntry struct {
 	TerminationReason plane.Reason   `json:"termination_reason,omitempty"`
 	TerminationKind   plane.StopKind `json:"termination_kind,omitempty"`
 	ExitError         *bool          `json:"exit_error,omitempty"` // of terminated
+	Message           string         `json:"message,omitempty"`    // of terminated that nobody asked for: how it ended, a sentence
 	Time              int64          `json:"time"`                 // Unix milliseconds
 }
 
@@ -103,7 +104,9 @@ type Exit struct {
 	Signal *string      `json:"signal"`
 	OOM    bool         `json:"oom"`
 	Reason plane.Reason `json:"reason"`
-	Output string       `json:"output"`
+	Output string       `json:"output"` // its last lines; Message where there are none
+
+	Message string `json:"message,omitempty"` // why it never ran, a sentence
 }
 
 // Filter chooses backends; zero fields choose all.

@@ -148,7 +148,7 @@ func printLastEnd(w io.Writer, why client.Explanation) {
 			continue
 		}
 		_, _ = fmt.Fprintf(w, "\nThe last one (generation %s) ended at %s: %s.\n", generationText(p.Generation), momentText(*p.EndedAt), pastEnd(p, why.Events))
-		if p.Exit != nil && p.Exit.Output != "" && (why.Crash == nil || why.Crash.Output != p.Exit.Output) {
+		if p.Exit != nil && p.Exit.Output != "" && p.Exit.Output != p.Exit.Message && (why.Crash == nil || why.Crash.Output != p.Exit.Output) {
 			lines := strings.Split(strings.TrimRight(p.Exit.Output, "\n"), "\n")
 			_, _ = fmt.Fprintf(w, "Its last output:\n%s\n", indent(strings.Join(lines[max(0, len(lines)-lastLines):], "\n")))
 		}

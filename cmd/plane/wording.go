@@ -30,6 +30,9 @@ func exitText(x *client.Exit) string {
 	case plane.Lost:
 		return "lost: " + x.Reason.Phrase()
 	case "":
+		if x.Message != "" && x.Code == nil && end.Signal == "" {
+			return "it never ran: " + strings.TrimSuffix(x.Message, ".")
+		}
 		return "by itself " + end.How()
 	}
 	return end.How() + ", because " + x.Reason.Phrase()
@@ -41,7 +44,11 @@ func entryText(e client.StatusEntry) string {
 	if e.TerminationReason != "" {
 		notes = append(notes, e.TerminationReason.Phrase())
 	}
-	if e.TerminationReason == "" && e.ExitError != nil && *e.ExitError { // who is asked to end may end anyhow
+	switch {
+	case e.TerminationReason != "": // who is asked to end may end anyhow
+	case e.Message != "":
+		notes = append(notes, strings.ToLower(e.Message[:1])+strings.TrimSuffix(e.Message[1:], "."))
+	case e.ExitError != nil && *e.ExitError:
 		notes = append(notes, "it exited with an error")
 	}
 	if len(notes) == 0 {

@@ -18,6 +18,9 @@ func entryOf(s plane.State, at time.Time) StatusEntry {
 	if s.Status == plane.Terminated {
 		failed := s.ExitError()
 		e.ExitError = &failed
+		if s.Reason != plane.External { // who asked knows
+			e.Message = endSentence(s)
+		}
 	}
 	return e
 }

@@ -110,7 +110,11 @@ func pastSentence(b store.Backend, events []store.Event) string {
 		if s.Status != plane.Terminated {
 			return fmt.Sprintf("%s; %s now.", text, s.Status)
 		}
-		return fmt.Sprintf("%s; never ready. %s", text, endTold(s, because(b, s, b.StateAt, events)))
+		text = fmt.Sprintf("%s; never ready. %s", text, endTold(s, because(b, s, b.StateAt, events)))
+		if s.Reason == plane.StartupTimeout {
+			text += " " + mustListen(b.Spec)
+		}
+		return text
 	}
 	text += fmt.Sprintf("; ready after %s", span(b.ReadyAt.Sub(b.CreatedAt)))
 	switch {

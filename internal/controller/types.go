@@ -61,6 +61,7 @@ type StatusEntry struct {
 	TerminationReason plane.Reason   `json:"termination_reason,omitempty"`
 	TerminationKind   plane.StopKind `json:"termination_kind,omitempty"`
 	ExitError         *bool          `json:"exit_error,omitempty"`
+	Message           string         `json:"message,omitempty"` // of terminated that nobody asked for: how it ended, a sentence
 	Time              int64          `json:"time"` // Unix milliseconds
 }
 
@@ -71,6 +72,8 @@ type ExitView struct {
 	OOM    bool         `json:"oom"`
 	Reason plane.Reason `json:"reason"`
 	Output string       `json:"output"`
+
+	Message string `json:"message,omitempty"` // why it never ran
 }
 
 // BackendView is one backend as the API shows it.

@@ -46,7 +46,7 @@ func exitView(s plane.State) *ExitView {
 	}
 	v := &ExitView{Reason: s.Reason}
 	if x := s.Exit; x != nil {
-		v.Code, v.OOM, v.Output = x.Code, x.OOM, x.Output
+		v.Code, v.OOM, v.Output, v.Message = x.Code, x.OOM, x.Output, x.Message
 		if x.Signal != "" {
 			v.Signal = &x.Signal
 		}

@@ -34,7 +34,7 @@ func (a answer) body() (text, kind string) {
 	case a.output != "":
 		return a.text + "\n" + a.output, "text/plain; charset=utf-8"
 	case a.early:
-		return a.text + adviceOn(a.kind, a.early, "") + "\n", "text/plain; charset=utf-8"
+		return a.text + adviceOn(a.kind, a.early, "", a.text) + "\n", "text/plain; charset=utf-8"
 	}
 	return a.text, "text/plain; charset=utf-8"
 }

@@ -109,7 +109,7 @@ func (a answer) progress() progress {
 		return *a.show
 	}
 	g := progress{
-		Status: plane.Terminated, Heading: a.heading(), Message: strings.TrimSpace(a.text), Advice: adviceOn(a.kind, a.early, a.output),
+		Status: plane.Terminated, Heading: a.heading(), Message: strings.TrimSpace(a.text), Advice: adviceOn(a.kind, a.early, a.output, a.text),
 		Output: a.output, Early: a.early, Failed: true,
 	}
 	if g.Message == "" {
@@ -189,8 +189,10 @@ func messageOf(status int) string {
 }
 
 // adviceOn says what to do about a refusal.
-func adviceOn(kind plane.Kind, early bool, output string) string {
+func adviceOn(kind plane.Kind, early bool, output, text string) string {
 	switch {
+	case (early || kind == plane.StartFailed) && strings.Contains(text, "It never ran: "):
+		return "Change what that names, then start it again."
 	case (early || kind == plane.StartFailed) && output == "":
 		return "A program must go on running and listen on 127.0.0.1:$PORT. What it printed is shown by: plane logs KEY. Change it, then start it again."
 	case kind == plane.CrashLoop && output == "":

@@ -197,6 +197,8 @@ func (r *Runtime) refused(image string, c *plane.Credentials, err error) error {
 		return wrong("the registry of image %s refuses the credentials; check executable.credentials: %s", image, says(err))
 	case about("manifest unknown", "not found", "name unknown", "repository does not exist"):
 		return wrong("image %s doesn't exist in its registry; check name and tag: %s", image, says(err))
+	case about("connection refused", "no such host", "i/o timeout", "network is unreachable", "no route to host"):
+		return wrong("image %s: its registry can't be reached; check the name, or load the image into the engine with docker load: %s", image, says(err))
 	case about("no matching manifest"):
 		return wrong("image %s has nothing for linux/%s; build it for that: %s", image, goruntime.GOARCH, says(err))
 	}

@@ -1,7 +1,7 @@
 // Server is a small program for images of tests: it listens on all addresses at
 // $PORT, or does what its first argument says.
 //
-//	exit N          ends at once with status N
+//	exit N TEXT…    writes TEXT, a line each, and ends at once with status N
 //	stubborn        listens, and ignores SIGTERM
 //	silent          never listens
 //	says TEXT N     writes TEXT N times, a line each, then listens
@@ -60,6 +60,9 @@ func run(args []string) error {
 		n, err := strconv.Atoi(word(1))
 		if err != nil {
 			return err
+		}
+		for _, line := range args[2:] {
+			fmt.Println(line)
 		}
 		os.Exit(n)
 	case "stubborn":
