@@ -457,7 +457,7 @@ func endsAtOnce(t *testing.T) {
 	}
 	u := g.unit(time.Minute)
 	u.Executable.Command = []string{"/nothing"}
-	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "/nothing") {
+	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), `no command "/nothing" that can be run (no such file or directory); correct`) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -191,9 +192,16 @@ func (r *Runtime) ours(ctx context.Context, id plane.BackendID) error {
 	return nil
 }
 
+// noCommand is how runc and crun say that there is no program to run: with its
+// name and why.
+var noCommand = regexp.MustCompile(`exec: "([^"]+)": (?:stat [^:]+: )?(no such file or directory|executable file not found in \$PATH|permission denied|is a directory)`)
+
 // engineRefuses is the engine's sentence, or that it doesn't answer.
 func (r *Runtime) engineRefuses(err error) error {
+	no := noCommand.FindStringSubmatch(err.Error())
 	switch {
+	case no != nil && answered(err):
+		return wrong("the image has no command %q that can be run (%s); correct the command or the image", no[1], no[2])
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return wrong("the Docker engine didn't answer in time: %w", cause(err))
 	case answered(err):
