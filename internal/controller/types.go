@@ -62,7 +62,7 @@ type StatusEntry struct {
 	TerminationKind   plane.StopKind `json:"termination_kind,omitempty"`
 	ExitError         *bool          `json:"exit_error,omitempty"`
 	Message           string         `json:"message,omitempty"` // of terminated that nobody asked for: how it ended, a sentence
-	Time              int64          `json:"time"` // Unix milliseconds
+	Time              int64          `json:"time"`              // Unix milliseconds
 }
 
 // ExitView is how a backend ended, for the list.
