@@ -89,6 +89,7 @@ type Backend struct {
 	Sent     int64  `json:"sent_bytes,omitempty"`
 	Disk     int64  `json:"disk_bytes,omitempty"` // of what it wrote into its own files
 	Data     int64  `json:"data_bytes,omitempty"` // of its data directory
+	Commands int    `json:"commands,omitempty"`   // that run in it for somebody (`plane exec`)
 }
 
 // Hold keeps a backend awake without a request.

@@ -93,6 +93,9 @@ func uses(b store.Backend, v NowView) (counted, uncounted []string) {
 	}
 	sort(plane.UseRequests, requests)
 	sort(plane.UseHolds, holds)
+	if n := v.Backend.Commands; n > 0 {
+		counted = append(counted, count(n, "command")+" of `plane exec`")
+	}
 	return counted, uncounted
 }
 

@@ -90,6 +90,7 @@ func (c *Controller) Exec(ctx context.Context, a Actor, id plane.BackendID, r Ex
 		s.execs.drop(x.id)
 		return nil, fmt.Errorf("log command: %w", err)
 	}
+	c.use.commanded(id, time.Now())
 	ask := wire.ExecAsk{ID: x.id, Backend: id, Argv: r.Argv, TTY: r.TTY, Rows: r.Rows, Cols: r.Cols, Actor: a.String()}
 	if err := s.conn.Send(ask); err != nil {
 		x.end(nil, "", errDroneLeft)
@@ -248,6 +249,7 @@ func (x *Execution) end(exit *int, refusal string, err error) bool {
 	}
 	x.ended, x.exit, x.refusal, x.err = true, exit, refusal, err
 	close(x.done)
+	x.c.use.commanded(x.backend.ID, time.Now())
 	return true
 }
 

@@ -295,3 +295,37 @@ func TestSoManyCommandsRunAtOnce(t *testing.T) {
 	last.Close()
 	sh.run(t, p, operatorActor, b, ExecRequest{Argv: []string{"ls"}})
 }
+
+// Whatever its app counts as use, and until the idle time has passed after its end.
+func TestACommandIsUse(t *testing.T) {
+	p, sh := newPlant(t, plantOptions{}), &shell{}
+	d := p.drone("dr-1", answers(sh.take))
+	p.proxy("px-1")
+	p.apply("board", plane.Template{Command: []string{"./board"}, Idle: []plane.Use{plane.UseHolds}, MaxIdle: ptr(int32(1000))})
+	b := p.connectTo(ofApp("board", "doc")).BackendID
+	p.until(b, plane.Ready)
+	since := func() time.Time {
+		p.use.mu.Lock()
+		defer p.use.mu.Unlock()
+		return p.use.byID[b].since
+	}
+	p.soon(b)
+	began := time.Now()
+	x := sh.run(t, p, operatorActor, b, ExecRequest{Argv: []string{"sh"}})
+	if since().Before(began) {
+		t.Error("its begin is no use")
+	}
+	if now := p.awake("board", "doc"); now.IdleIn != nil || now.Backend.Commands != 1 || !strings.Contains(now.Awake, "held awake by 1 command of `plane exec`") {
+		t.Errorf("while it runs: %+v", now)
+	}
+	began = time.Now()
+	_ = d.conn.Send(wire.Telemetry{Backends: []wire.Usage{{Backend: b, Commands: 1}}})
+	eventually(t, "what the drone tells of it is use", func() bool { return !since().Before(began) })
+	_ = d.conn.Send(wire.Telemetry{Backends: []wire.Usage{{Backend: b}}})
+	began = time.Now()
+	x.Close()
+	if since().Before(began) {
+		t.Error("its end is no use")
+	}
+	eventually(t, "the countdown begins", func() bool { return p.awake("board", "doc").IdleIn != nil })
+}

@@ -58,6 +58,18 @@ func (e *execs) drop(id int64) {
 	delete(e.byID, id)
 }
 
+// in counts those of one backend.
+func (e *execs) in(id plane.BackendID) (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, x := range e.byID {
+		if x.backend.ID == id {
+			n++
+		}
+	}
+	return n
+}
+
 func (e *execs) count() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

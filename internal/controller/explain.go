@@ -157,7 +157,7 @@ func (c *Controller) nowView(b store.Backend, dbNow time.Time, events []store.Ev
 		v.IdleAfter = &limit
 	}
 	idle := c.use.view(b.ID)
-	inUse := plane.UseRequests.Counts(b.Spec.Idle) && uses.Open() > 0 || plane.UseHolds.Counts(b.Spec.Idle) && len(v.Holds) > 0
+	inUse := v.Backend.Commands > 0 || plane.UseRequests.Counts(b.Spec.Idle) && uses.Open() > 0 || plane.UseHolds.Counts(b.Spec.Idle) && len(v.Holds) > 0
 	if idle.known && idle.limit >= 0 && !inUse {
 		left := max(0, ceilSeconds(time.Until(idle.due)))
 		v.IdleIn = &left

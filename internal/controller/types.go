@@ -101,6 +101,7 @@ type BackendView struct {
 	Sent       int64  `json:"sent_bytes,omitempty"`
 	DiskBytes  int64  `json:"disk_bytes,omitempty"` // of its own layer
 	DataBytes  int64  `json:"data_bytes,omitempty"` // of its data directory
+	Commands   int    `json:"commands,omitempty"`   // that run in it for somebody (`plane exec`)
 }
 
 // BackendPage is a page of the list.

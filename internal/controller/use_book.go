@@ -78,12 +78,22 @@ func (u *useBook) moved(ids []plane.BackendID, now time.Time) {
 	}
 }
 
-// held notes what a drone's telemetry says of holds.
+// commanded notes that a command has just begun or ended in a backend: whoever
+// asked for it is connected, whatever else counts.
+func (u *useBook) commanded(id plane.BackendID, now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if e := u.byID[id]; e != nil {
+		e.since, e.touched = now, true
+	}
+}
+
+// held notes what a drone's telemetry says of holds and commands.
 func (u *useBook) held(usages []wire.Usage, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, x := range usages {
-		if e := u.byID[x.Backend]; e != nil && len(x.Holds) > 0 && plane.UseHolds.Counts(e.uses) {
+		if e := u.byID[x.Backend]; e != nil && (x.Commands > 0 || len(x.Holds) > 0 && plane.UseHolds.Counts(e.uses)) {
 			e.since = now
 		}
 	}

@@ -25,6 +25,7 @@ func (c *Controller) viewOf(b store.Backend) BackendView {
 		u := s.usage.of(b.ID)
 		v.CPUMS, v.MemoryBytes, v.CacheBytes, v.Pids = u.CPUMS, u.Memory, u.Cache, u.Pids
 		v.Received, v.Sent, v.DiskBytes, v.DataBytes = u.In, u.Out, u.Disk, u.Data
+		v.Commands = max(u.Commands, s.execs.in(b.ID)) // the latter is newer, and has only those of this controller
 		if len(u.Holds) > 0 {
 			v.Holds = u.Holds
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,5 +144,39 @@ func TestWhyACommandCantRunIsSaid(t *testing.T) {
 	c.exec(2, "one")
 	if _, _, last := c.ended(t, 2); !strings.Contains(last.Error, `no program "sh"`) || last.Exit != nil {
 		t.Errorf("an unknown program: %+v", last)
+	}
+}
+
+// Whatever counts as use: somebody is connected.
+func TestACommandKeepsItsBackendAwake(t *testing.T) {
+	end := make(chan struct{})
+	units := make(chan runtime.Unit, 1)
+	c, d := readyBox(t, func(ctx context.Context, x runtime.Command) (int, error) {
+		units <- x.Unit
+		select {
+		case <-end:
+		case <-ctx.Done():
+		}
+		return 0, nil
+	})
+	c.exec(1, "one")
+	if u := <-units; u.Backend != "one" || u.Port == 0 || !slices.Contains(u.Env, "SESSION_BACKEND_ID=one") {
+		t.Errorf("the command is told of %+v", u)
+	}
+	if a := c.askIdle(t, 1, "one"); a.Yes || !strings.Contains(a.Why, "a command runs in it") {
+		t.Errorf("asked whether it may stop, the drone says %+v", a)
+	}
+	if u, known := d.agent.crew.Load().roster.get("one").usage(t.Context()); !known || u.Commands != 1 {
+		t.Errorf("it tells of %d commands", u.Commands)
+	}
+	close(end)
+	c.ended(t, 1)
+	eventually(t, "it may stop", func() bool { return d.agent.crew.Load().roster.get("one").guests.count() == 0 })
+	if a := c.askIdle(t, 2, "one"); !a.Yes {
+		t.Errorf("once it has ended, the drone says %+v", a)
+	}
+	c.exec(2, "one")
+	if _, _, last := c.ended(t, 2); !strings.Contains(last.Error, "does not run") {
+		t.Errorf("in a backend that stops: %+v", last)
 	}
 }

@@ -86,7 +86,7 @@ func (r *runner) usage(ctx context.Context) (wire.Usage, bool) {
 	if g.process == nil || g.state.Status == plane.Terminated {
 		return wire.Usage{}, false
 	}
-	u := wire.Usage{Backend: r.id, Holds: r.holds.list(), Data: r.weight.bytes.Load()}
+	u := wire.Usage{Backend: r.id, Holds: r.holds.list(), Data: r.weight.bytes.Load(), Commands: r.guests.count()}
 	if w := r.warning.Load(); w != nil {
 		u.Warning = *w
 	}

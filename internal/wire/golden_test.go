@@ -77,7 +77,7 @@ var examples = func() []Message {
 		Drain{On: true},
 		IdleAsk{ID: 5, Backend: "b1"},
 		IdleAnswer{ID: 5, Backend: "b1", Yes: true, Why: "hold export"},
-		Telemetry{Backends: []Usage{{Backend: "b1", CPUMS: 12, Memory: 4096, Holds: []Hold{{Name: "export", Reason: "asked to", SecondsTo: 59}}, Data: 1 << 20, Warning: "listens on all interfaces", Cache: 512, Pids: 3, In: 100, Out: 200, Disk: 4096}}, Host: &Host{CPUs: 2, CPUPercent: 12.5, Memory: 1 << 30, MemoryUsed: 1 << 29, Disk: 1 << 40, DiskUsed: 1 << 39, ImagesBytes: 1 << 20}},
+		Telemetry{Backends: []Usage{{Backend: "b1", CPUMS: 12, Memory: 4096, Holds: []Hold{{Name: "export", Reason: "asked to", SecondsTo: 59}}, Data: 1 << 20, Warning: "listens on all interfaces", Commands: 2, Cache: 512, Pids: 3, In: 100, Out: 200, Disk: 4096}}, Host: &Host{CPUs: 2, CPUPercent: 12.5, Memory: 1 << 30, MemoryUsed: 1 << 29, Disk: 1 << 40, DiskUsed: 1 << 39, ImagesBytes: 1 << 20}},
 		Progress{Backend: "b1", Text: "pulling", Done: 10, Total: 100},
 		ExecAsk{ID: 11, Backend: "b1", Argv: []string{"sh"}, TTY: true, Rows: 24, Cols: 80, Actor: "operator"},
 		ExecPart{ID: 11, Data: []byte("ls\n"), Stderr: true, EOF: true, Taken: 3, Rows: 30, Cols: 90, Kill: true, Exit: ptr(1), Error: "gone"},

@@ -198,6 +198,8 @@ type Usage struct {
 	Disk    int64           `json:"disk_bytes,omitempty"` // of its own layer
 	Data    int64           `json:"data_bytes,omitempty"` // of its data directory
 	Warning string          `json:"warning,omitempty"`    // e.g. listens on all interfaces
+
+	Commands int `json:"commands,omitempty"` // that run in it for somebody, see ExecAsk
 }
 
 // Hold is something that keeps a backend awake without a request.
