@@ -257,9 +257,32 @@ func TestOutputOfACommandIsWhole(t *testing.T) {
 		if exit, out := g.exec(p, u, "head -c 60000 /dev/zero | tr '\\0' y; sleep 300 & exit 5"); exit != 5 || len(out) != 60000 {
 			t.Errorf("exit %d, %d bytes", exit, len(out))
 		}
+		// Somebody who is none of it holds the pipe open, and its output is whole
+		// all the same.
+		x := g.begin(g.ctx(), p, u, "echo $$; read go; head -c 60000 /dev/zero | tr '\\0' y; exit 5", func(c *runtime.Command) {
+			in, keys := io.Pipe()
+			c.Stdin = in
+			t.Cleanup(func() { _ = keys.Close() })
+			go func() {
+				defer func() { _, _ = io.WriteString(keys, "go\n") }()
+				pid := ""
+				for end := time.Now().Add(30 * time.Second); !strings.HasSuffix(pid, "\n") && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+					pid = c.Stdout.(*screen).String()
+				}
+				f, err := os.OpenFile("/proc/"+strings.TrimSpace(pid)+"/fd/1", os.O_WRONLY, 0)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				t.Cleanup(func() { _ = f.Close() })
+			}()
+		})
+		if g.ended(x); x.err != nil || x.exit != 5 || strings.Count(x.out.String(), "y") != 60000 {
+			t.Errorf("exit %d, %v, %d bytes", x.exit, x.err, len(x.out.String()))
+		}
 		// Nobody takes it.
 		taken := errors.New("takes no more")
-		x := g.begin(g.ctx(), p, u, "cat /dev/zero", func(c *runtime.Command) { c.Stdout = refusing{taken} })
+		x = g.begin(g.ctx(), p, u, "cat /dev/zero", func(c *runtime.Command) { c.Stdout = refusing{taken} })
 		if g.ended(x); x.err != nil || x.exit != 128+int(syscall.SIGPIPE) {
 			t.Errorf("exit %d, %v", x.exit, x.err)
 		}
@@ -299,6 +322,7 @@ func (g *rig) elsewhere(u runtime.Unit) (agent *exec.Cmd, pids []int) {
 		g.t.Fatal(err)
 	}
 	script := strings.Replace(tree, "cat > /dev/null", "sleep 300", 1)
+	_ = os.Remove(g.file("said")) // of the one before
 	agent = exec.Command(exe, "exec-agent", g.home.Dir, string(u.Backend), script, g.file("said"))
 	agent.Stderr = os.Stderr
 	if err := agent.Start(); err != nil {
