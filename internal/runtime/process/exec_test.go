@@ -280,6 +280,12 @@ func TestOutputOfACommandIsWhole(t *testing.T) {
 		if g.ended(x); x.err != nil || x.exit != 5 || strings.Count(x.out.String(), "y") != 60000 {
 			t.Errorf("exit %d, %v, %d bytes", x.exit, x.err, len(x.out.String()))
 		}
+		// It is taken only after the command's end.
+		late := &patient{}
+		x = g.begin(g.ctx(), p, u, "echo $$; head -c 60000 /dev/zero | tr '\\0' z; exit 6", func(c *runtime.Command) { c.Stdout = late })
+		if g.ended(x); x.err != nil || x.exit != 6 || strings.Count(late.String(), "z") != 60000 {
+			t.Errorf("exit %d, %v, %d bytes", x.exit, x.err, len(late.String()))
+		}
 		// Nobody takes it.
 		taken := errors.New("takes no more")
 		x = g.begin(g.ctx(), p, u, "cat /dev/zero", func(c *runtime.Command) { c.Stdout = refusing{taken} })
@@ -287,6 +293,24 @@ func TestOutputOfACommandIsWhole(t *testing.T) {
 			t.Errorf("exit %d, %v", x.exit, x.err)
 		}
 	})
+}
+
+// patient takes nothing before the process has ended whose number it is told first.
+type patient struct {
+	screen
+	told bool
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	if !p.told {
+		pid, _, _ := strings.Cut(string(b), "\n")
+		number, _ := strconv.Atoi(pid)
+		for end := time.Now().Add(30 * time.Second); alive(number) && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		}
+		<-time.After(50 * time.Millisecond) // its end has been seen
+	}
+	p.told = true
+	return p.screen.Write(b)
 }
 
 type refusing struct{ err error }
