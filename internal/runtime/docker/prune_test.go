@@ -211,7 +211,7 @@ func fill(t *testing.T, dir string, less int64) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	n := (int64(st.Bavail)-int64(st.Blocks/10))*st.Bsize + less
+	n := (int64(st.Bavail)-int64(st.Blocks/10))*int64(st.Bsize) + less
 	if n <= 0 {
 		return
 	}
