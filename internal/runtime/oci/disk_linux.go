@@ -28,14 +28,15 @@ func (b bundle) disk(at string, size int64, owner int) error {
 	if err := f.Truncate(size); err != nil {
 		return fmt.Errorf("disk_limit_bytes is %d, of which this machine's file system can make no file: %w", size, err)
 	}
+	program, err := find("mkfs.ext4")
+	if err != nil {
+		return errors.New("disk_limit_bytes needs mkfs.ext4, which this machine lacks; install e2fsprogs, or leave the limit out")
+	}
 	id := strconv.Itoa(owner)
-	mkfs := exec.Command("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal,^resize_inode,^metadata_csum",
+	mkfs := exec.Command(program, "-q", "-F", "-m", "0", "-O", "^has_journal,^resize_inode,^metadata_csum",
 		"-E", "nodiscard,lazy_itable_init=1,root_owner="+id+":"+id, b.path(diskFile))
 	mkfs.Env = []string{"PATH=" + defaultPath}
 	if out, err := mkfs.CombinedOutput(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			return errors.New("disk_limit_bytes needs mkfs.ext4, which this machine lacks; install e2fsprogs, or leave the limit out")
-		}
 		return fmt.Errorf("disk_limit_bytes: no file system of %d bytes could be made: %s", size, strings.TrimSpace(string(out)))
 	}
 	loop, err := attachLoop(f)

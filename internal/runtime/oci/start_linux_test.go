@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"plane"
 	planeruntime "plane/internal/runtime"
 )
@@ -96,6 +98,36 @@ func TestADiskHasItsLimit(t *testing.T) {
 	u.Executable.Limits.DiskLimitBytes = ptr(int64(4096))
 	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "disk_limit_bytes is 4096") {
 		t.Errorf("a disk that can't be: %v", err)
+	}
+}
+
+func TestAMachineWithoutWhatDisksNeedSaysSo(t *testing.T) {
+	needs(t)
+	t.Setenv("PATH", "/nowhere") // mkfs is found where such programs are
+	mkfs, err := find("mkfs.ext4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, hide := range map[string]func() error{
+		"":                                    func() error { return nil },
+		"needs mkfs.ext4, which this machine": func() error { return unix.Mount("/dev/null", mkfs, "", unix.MS_BIND, "") },
+		"gives no loop devices (/dev/loop-cont": func() error {
+			return errors.Join(unix.Mount("tmpfs", "/dev", "tmpfs", 0, ""), unix.Mknod("/dev/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))))
+		},
+	} {
+		at, b := t.TempDir(), bundle{t.TempDir()}
+		err := aside(func() error { // all that is mounted is seen by this thread alone
+			if err := enterCopy(nil); err != nil {
+				return err
+			}
+			if err := hide(); err != nil {
+				return fmt.Errorf("hide: %w", err)
+			}
+			return b.disk(at, 4<<20, shift)
+		})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("want %q: %v", want, err)
+		}
 	}
 }
 
