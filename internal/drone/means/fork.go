@@ -18,12 +18,24 @@ type Program struct {
 	Backend    plane.BackendID
 	Executable plane.Executable
 	Env        []string // the last entry of a name counts
+	Input      *os.File // its standard input; nil = the machine's /dev/null
 	Output     *os.File // its standard output and error
 	Listener   *os.File // its descriptor 3, or nil
 	Group      Group
 	Control    *os.File // its descriptor 3, or nil, instead of Listener
 	Mounts     string   // path of a mount namespace that it runs in; "" = that of this process
 	Trouble    string   // file for a sentence that says why it could not be executed, where that shows after Start
+}
+
+// NoInput is a standard input with nothing in it. Those that make containers give
+// what they have as standard streams to the container's root: the machine's /dev/null
+// would be its own then, to close for everybody.
+func NoInput() (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	return r, w.Close()
 }
 
 // Identity is that of p before it runs.
@@ -50,12 +62,13 @@ func (m *Means) Start(p Program) (Started, error) {
 	}
 	argv := p.Executable.Command
 	attr := &syscall.ProcAttr{Dir: dir, Env: env, Sys: &syscall.SysProcAttr{Setsid: true}}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return Started{}, fmt.Errorf("start program: %w", err)
+	if p.Input == nil {
+		if p.Input, err = os.Open(os.DevNull); err != nil {
+			return Started{}, fmt.Errorf("start program: %w", err)
+		}
+		defer p.Input.Close()
 	}
-	defer null.Close()
-	attr.Files = []uintptr{null.Fd(), p.Output.Fd(), p.Output.Fd()}
+	attr.Files = []uintptr{p.Input.Fd(), p.Output.Fd(), p.Output.Fd()}
 	for _, f := range []*os.File{p.Listener, p.Control} {
 		if f != nil {
 			attr.Files = append(attr.Files, f.Fd())

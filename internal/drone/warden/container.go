@@ -31,7 +31,13 @@ func (w *warden) launchContainer(ctx context.Context, p means.Program, l Launch,
 	forked := w.orphans.Starting() // until the end: the first process is an orphan before we know it
 	first := 0
 	defer func() { forked(first) }()
+	input, err := means.NoInput()
+	if err != nil {
+		return means.Started{}, fmt.Errorf("start container: %w", err)
+	}
+	p.Input = input
 	s, err := w.means.Start(p)
+	_ = input.Close()
 	if err != nil {
 		return s, err
 	}

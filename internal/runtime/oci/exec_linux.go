@@ -80,6 +80,14 @@ func (p *process) Exec(ctx context.Context, c runtime.Command) (int, error) {
 // startAside forks it on a thread that sees no cgroup2 where crun mustn't, and
 // the root where runc believes it to be.
 func (p *process) startAside(h *host, cmd *exec.Cmd) error {
+	if cmd.Stdin == nil {
+		input, err := means.NoInput()
+		if err != nil {
+			return fmt.Errorf("exec: %w", err)
+		}
+		defer input.Close()
+		cmd.Stdin = input
+	}
 	err := means.Aside(func() error {
 		if err := enterCopy(h); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plane"
+	"plane/internal/drone/means"
 	planeruntime "plane/internal/runtime"
 )
 
@@ -116,8 +117,8 @@ func TestAMachineWithoutWhatDisksNeedSaysSo(t *testing.T) {
 		},
 	} {
 		at, b := t.TempDir(), bundle{t.TempDir()}
-		err := aside(func() error { // all that is mounted is seen by this thread alone
-			if err := enterCopy(nil); err != nil {
+		err := means.Aside(func() error { // all that is mounted is seen by this thread alone
+			if err := enterCopy(&host{}); err != nil {
 				return err
 			}
 			if err := hide(); err != nil {
