@@ -109,6 +109,11 @@ func TestAMachineWithoutWhatDisksNeedSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h, err := look(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
 	for want, hide := range map[string]func() error{
 		"":                                    func() error { return nil },
 		"needs mkfs.ext4, which this machine": func() error { return unix.Mount("/dev/null", mkfs, "", unix.MS_BIND, "") },
@@ -118,7 +123,7 @@ func TestAMachineWithoutWhatDisksNeedSaysSo(t *testing.T) {
 	} {
 		at, b := t.TempDir(), bundle{t.TempDir()}
 		err := means.Aside(func() error { // all that is mounted is seen by this thread alone
-			if err := enterCopy(&host{}); err != nil {
+			if err := enterCopy(h); err != nil {
 				return err
 			}
 			if err := hide(); err != nil {
