@@ -343,19 +343,25 @@ func prune(t *testing.T) {
 	live := other.unit(time.Minute, "sleep")
 	live.Backend, live.Doors = "of-another-2", ""
 	other.start(live)
-	// Ours: one that ran and is forgotten, one that nobody knows and that runs.
-	g.docker("run", "-d", "--network", "none", "--name", "plane-stray",
-		"--label", "dev.plane.backend=true", "--label", "dev.plane.drone="+g.home.Hash(), "server", "sleep")
+	// One that ran and isn't forgotten, and some that nobody knows and that live,
+	// however long others are kept.
+	for _, name := range []string{"plane-stray", "plane-paused"} {
+		other.docker("run", "-d", "--network", "none", "--name", name,
+			"--label", "dev.plane.backend=true", "--label", "dev.plane.drone="+other.home.Hash(), "server", "sleep")
+	}
+	g.docker("pause", "plane-paused")
 	mine := g.unit(time.Minute, "exit", "0")
 	mine.Backend, mine.Doors = "mine", ""
 	g.wait(g.start(mine))
-	if err := g.r.Prune(g.ctx()); err != nil {
-		t.Fatal(err)
+	for _, r := range []*rig{g, other} {
+		if err := r.r.Prune(g.ctx()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	there := func(name string) bool {
 		return strings.Contains("\n"+g.containers("-a", "--format", "{{.Names}}")+"\n"+other.containers("-a", "--format", "{{.Names}}")+"\n", "\n"+name+"\n")
 	}
-	for name, want := range map[string]bool{"plane-stray": false, "plane-mine": true, "plane-of-another": true, "plane-of-another-2": true} {
+	for name, want := range map[string]bool{"plane-stray": false, "plane-paused": false, "plane-mine": true, "plane-of-another": true, "plane-of-another-2": true} {
 		if there(name) != want {
 			t.Errorf("%s is there: %v", name, !want)
 		}

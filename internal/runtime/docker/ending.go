@@ -98,9 +98,9 @@ func (p *process) resolve(ctx context.Context) (done bool, err error) {
 				return false, nil
 			}
 		case err == nil && c.State != nil && c.State.Status != container.StateCreated && !c.State.Running:
-			exit := exitOf(c)
-			exit.Output = p.r.lastLines(ctx, p.id)
-			return true, p.r.ended(ctx, p.id, exit)
+			if exit, ok := p.over(ctx, c); ok {
+				return true, p.r.ended(ctx, p.id, exit)
+			}
 		case err == nil || errdefs.IsNotFound(err):
 			return true, p.r.clear(ctx, p.id, plane.Exit{Fault: true, Message: "Its start was cut short, and nothing of it was left running."})
 		}
@@ -131,9 +131,9 @@ func (p *process) watchAfar(ctx context.Context) error {
 		c, err := p.r.inspect(ctx, p.id)
 		switch {
 		case err == nil && c.State != nil && !c.State.Running && c.State.Status != container.StateCreated:
-			exit := exitOf(c)
-			exit.Output = p.r.lastLines(ctx, p.id)
-			return p.r.ended(ctx, p.id, exit)
+			if exit, ok := p.over(ctx, c); ok {
+				return p.r.ended(ctx, p.id, exit)
+			}
 		case errdefs.IsNotFound(err):
 			return p.r.ended(ctx, p.id, plane.Exit{Message: "Its container was removed."})
 		}
@@ -145,12 +145,10 @@ func (p *process) watchAfar(ctx context.Context) error {
 	}
 }
 
-// ending finds out how a container ended whose first process is gone, and that it
-// stays so. The engine takes a moment to see it. If it doesn't answer, the kernel
-// may know.
+// ending finds out how a container ended whose first process is gone. The engine
+// takes a moment to see it. If it doesn't answer, the kernel may know.
 func (p *process) ending(ctx context.Context, m *means.Means, h *means.Handle) (plane.Exit, error) {
 	r, message := p.r, ""
-	var ended *container.InspectResponse // before it couldn't be started again
 	asked, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for pause := 2 * time.Millisecond; asked.Err() == nil; pause = min(2*pause, 200*time.Millisecond) {
@@ -158,17 +156,10 @@ func (p *process) ending(ctx context.Context, m *means.Means, h *means.Handle) (
 		c, err := r.inspect(once, p.id)
 		cancel()
 		switch {
-		case err == nil && c.State != nil && !c.State.Running && ended == nil:
-			ended = &c
-			r.bar(p.id)
-			continue
 		case err == nil && c.State != nil && !c.State.Running:
-			exit := exitOf(*ended)
-			exit.Output = r.lastLines(asked, p.id)
-			if exit.Message == "" && !exit.OOM {
-				exit.Message = r.meddling(asked, *ended)
+			if exit, ok := p.over(asked, c); ok {
+				return exit, nil
 			}
-			return exit, nil
 		case err == nil && c.State != nil && c.State.Pid != 0 && c.State.Pid != p.Pid():
 			message = "Its container was started again by somebody else, so it was removed; its exit code isn't known."
 			r.bar(p.id)
@@ -193,6 +184,23 @@ func (p *process) ending(ctx context.Context, m *means.Means, h *means.Handle) (
 		return plane.Exit{}, errors.New("somebody has started it again, and it can't be removed yet")
 	}
 	return plane.Exit{Message: "Its exit code isn't known: the Docker engine didn't answer when it ended."}, ctx.Err()
+}
+
+// over makes sure that a container that has ended stays so, and tells how it
+// ended. It is false if somebody has been quicker and started it again, or the
+// engine doesn't say.
+func (p *process) over(ctx context.Context, c container.InspectResponse) (exit plane.Exit, ok bool) {
+	p.r.bar(p.id)
+	now, err := p.r.inspect(ctx, p.id)
+	if err != nil && !errdefs.IsNotFound(err) || err == nil && now.State != nil && now.State.Running {
+		return plane.Exit{}, false
+	}
+	exit = exitOf(c)
+	exit.Output = p.r.lastLines(ctx, p.id)
+	if exit.Message == "" && !exit.OOM && p.way == inside {
+		exit.Message = p.r.meddling(ctx, c)
+	}
+	return exit, true
 }
 
 // bar takes away what a container can't be started without: an engine that has a

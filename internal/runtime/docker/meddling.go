@@ -16,8 +16,8 @@ import (
 const recent = time.Minute
 
 // meddling says what others have done to a container that has ended, "" if the
-// engine remembers nothing. What is ended from here hears of it without the
-// engine, but for an image's own stop signal.
+// engine remembers nothing. A drone that reaches containers inside ends them
+// without the engine, but for an image's own stop signal.
 func (r *Runtime) meddling(ctx context.Context, c container.InspectResponse) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -2,10 +2,11 @@ package docker
 
 import (
 	"context"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
@@ -15,7 +16,7 @@ import (
 // Prune removes what is of this drone and of no use: containers that the warden
 // doesn't know, and, if the operator wants that, images that were pulled from
 // here and that no container has. See Options.PruneAge. A container of ours
-// that runs and isn't known is ended at once.
+// that runs, or is paused, and isn't known is ended at once.
 func (r *Runtime) Prune(ctx context.Context) error {
 	ours := client.Filters{}.Add("label", labelBackend, labelDrone+"="+r.o.Home.Hash())
 	list, err := r.engine.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: ours})
@@ -32,11 +33,12 @@ func (r *Runtime) Prune(ctx context.Context) error {
 		keep[b.Backend] = true
 	}
 	for _, c := range list.Items {
-		id, named := backendOf(strings.Join(c.Names, ""))
-		if named && keep[id] {
+		// Of several: others link to it under names of their own.
+		if slices.ContainsFunc(c.Names, func(name string) bool { id, named := backendOf(name); return named && keep[id] }) {
 			continue
 		}
-		if c.State != "running" && time.Since(time.Unix(c.Created, 0)) < r.o.PruneAge {
+		lives := c.State != container.StateExited && c.State != container.StateCreated && c.State != container.StateDead
+		if !lives && time.Since(time.Unix(c.Created, 0)) < r.o.PruneAge {
 			continue
 		}
 		if err := r.remove(ctx, c.ID); err != nil && !gone(err) {

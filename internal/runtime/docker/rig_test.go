@@ -187,6 +187,9 @@ func (g *rig) leavings() []string {
 	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, "-init/merged ") {
+			continue // the engine was killed while it made a container, which it doesn't know
+		}
 		if f := strings.Fields(line); strings.Contains(line, g.engine.Dir()+"/") || strings.Contains(line, g.home.Dir) {
 			all = append(all, "mount "+f[4])
 		}
