@@ -290,8 +290,10 @@ func (c *city) clashes() {
 
 // endExecutioners spares the tests the time after which warden and reaper leave
 // by themselves. Stopped first, neither can start the other anew.
-func (c *city) endExecutioners() {
-	for _, home := range c.homes {
+func (c *city) endExecutioners() { endExecutioners(c.homes...) }
+
+func endExecutioners(homes ...string) {
+	for _, home := range homes {
 		var pids []int
 		for _, part := range []string{"reaper", "warden"} {
 			if pid := LockHolder(home, part); pid != 0 {

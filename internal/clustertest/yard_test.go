@@ -23,12 +23,13 @@ type yard struct {
 	engine   *dockertest.Engine // nil for oci
 }
 
-// eachRuntime runs a test with the runtimes of images, beside each other.
-func eachRuntime(t *testing.T, test func(y *yard)) {
+// eachRuntime runs a test with the runtimes of images, beside each other; flags
+// are for the engine.
+func eachRuntime(t *testing.T, test func(y *yard), flags ...string) {
 	for _, runtime := range []string{"oci", "docker"} {
 		t.Run(runtime, func(t *testing.T) {
 			t.Parallel()
-			test(newYard(t, runtime))
+			test(newYard(t, runtime, flags...))
 		})
 	}
 }
@@ -68,7 +69,10 @@ func (y *yard) server(args ...string) string {
 func (y *yard) dev(files map[string]string, args ...string) *Dev {
 	y.t.Helper()
 	d := &Dev{DataDir: filepath.Join(y.t.TempDir(), "data")}
-	base := []string{"dev", "--json", "--data-dir", d.DataDir, "--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--runtime", y.runtime}
+	base := []string{"dev", "--json", "--data-dir", d.DataDir, "--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0"}
+	if y.runtime != "" {
+		base = append(base, "--runtime", y.runtime)
+	}
 	d.Part = Start(y.t, project(y.t, files), y.env(), append(base, args...)...)
 	y.t.Cleanup(func() {
 		_ = d.Stop(30 * time.Second)
