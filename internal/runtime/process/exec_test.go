@@ -103,11 +103,12 @@ func TestACommandHasTheBackendsPlace(t *testing.T) {
 		u.Executable.Dir = t.TempDir()
 		u.Env = append(u.Env, "SESSION_BACKEND_ID="+string(u.Backend), "odd.name=kept")
 		p := g.start(u)
+		var trouble screen // two pipes: no order between them
 		exit, out := g.exec(p, u, `pwd; ulimit -n; echo "$SESSION_BACKEND_ID"; tr '\0' '\n' < /proc/$$/environ | grep odd; cat; echo trouble >&2; exit 7`, func(c *runtime.Command) {
-			c.Stdin = strings.NewReader("said\n")
+			c.Stdin, c.Stderr = strings.NewReader("said\n"), &trouble
 		})
-		if want := u.Executable.Dir + "\n77\n" + string(u.Backend) + "\nodd.name=kept\nsaid\ntrouble\n"; exit != 7 || out != want {
-			t.Errorf("exit %d; it says %q, not %q", exit, out, want)
+		if want := u.Executable.Dir + "\n77\n" + string(u.Backend) + "\nodd.name=kept\nsaid\n"; exit != 7 || out != want || trouble.String() != "trouble\n" {
+			t.Errorf("exit %d; it says %q and %q, not %q", exit, out, trouble.String(), want)
 		}
 		if exit, _ := g.exec(p, u, "kill -TERM $$"); exit != 128+int(syscall.SIGTERM) {
 			t.Errorf("ended by a signal, it has exit code %d", exit)
