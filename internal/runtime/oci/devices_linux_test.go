@@ -1,10 +1,15 @@
 package oci
 
 import (
+	"errors"
 	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	planeruntime "plane/internal/runtime"
 )
@@ -12,6 +17,11 @@ import (
 // A sandbox sees the machine's own /dev/null and its like, which it can't have
 // of its own. Whoever they belong to can close them for all of the machine.
 func TestTheMachinesDevicesAreNoSandboxes(t *testing.T) {
+	needs(t)
+	if os.Getenv(ownNull) == "" {
+		withOwnNull(t)
+		return
+	}
 	for _, launcher := range []string{"crun", "runc"} {
 		t.Run(launcher, func(t *testing.T) {
 			g := newRig(t, func(o *Options) { o.Runtime = launcher })
@@ -27,9 +37,6 @@ func TestTheMachinesDevicesAreNoSandboxes(t *testing.T) {
 					}
 				}
 			}
-			if err := os.Chown("/dev/null", 0, 0); err != nil { // whatever others have done
-				t.Fatal(err)
-			}
 			says(t, g.run(g.unit("/server", "show", "chmod:/dev/null", "chmod:/dev/zero")),
 				"chmod:/dev/null chmod /dev/null: operation not permitted", "chmod:/dev/zero chmod /dev/zero: operation not permitted")
 			mine("after a start")
@@ -42,5 +49,24 @@ func TestTheMachinesDevicesAreNoSandboxes(t *testing.T) {
 				mine("after a command")
 			}
 		})
+	}
+}
+
+// ownNull, in the environment, says that /dev/null is this process's alone.
+const ownNull = "PLANE_TEST_OWN_NULL"
+
+// withOwnNull runs this test in a process that has a /dev/null of its own:
+// others' tests, maybe of older builds, use the machine's.
+func withOwnNull(t *testing.T) {
+	t.Helper()
+	null := filepath.Join(t.TempDir(), "null")
+	if err := errors.Join(unix.Mknod(null, unix.S_IFCHR, int(unix.Mkdev(1, 3))), os.Chmod(null, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", `mount --bind "$0" /dev/null && exec "$@"`,
+		null, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	c.Env = append(os.Environ(), ownNull+"=1")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
