@@ -1,3 +1,0 @@
-package main
-
-func (f *fleet) sessionMemory() (string, error) { return "", nil }
