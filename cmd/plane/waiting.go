@@ -9,6 +9,7 @@ import (
 
 	"plane"
 	"plane/client"
+	"plane/internal/wait"
 )
 
 // waiting is a connect that waits until its backend is ready. A controller
@@ -54,7 +55,7 @@ func (w *waiting) until(ctx context.Context, req client.ConnectRequest) (client.
 // watch follows the preparation of the key's backend, and of the next one if
 // that ends.
 func (w *waiting) watch(ctx context.Context, k plane.Key) {
-	for pause := lookAfter; sleep(ctx, pause); pause = lookEvery {
+	for pause := lookAfter; wait.For(ctx, pause); pause = lookEvery {
 		why, err := w.client.Explain(ctx, k.Namespace, k.Name)
 		var no *client.Failure
 		if errors.As(err, &no) && no.Err.Status < 500 {
@@ -79,15 +80,3 @@ func (w *waiting) watch(ctx context.Context, k plane.Key) {
 }
 
 var errSettled = errors.New("nothing is prepared any more")
-
-// sleep reports whether ctx lasted longer.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

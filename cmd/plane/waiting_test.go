@@ -11,6 +11,7 @@ import (
 	"plane/client"
 	"plane/internal/api"
 	"plane/internal/api/apitest"
+	"plane/internal/wait"
 )
 
 func slowSite(t *testing.T) (*apitest.Drone, *client.Client) {
@@ -32,7 +33,7 @@ func pulls(d *apitest.Drone, id plane.BackendID, first int64) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for n := first << 20; sleep(ctx, 50*time.Millisecond); n++ { // a byte each time
+		for n := first << 20; wait.For(ctx, 50*time.Millisecond); n++ { // a byte each time
 			d.Progress(id, "pulling", n, 1000<<20)
 		}
 	}()

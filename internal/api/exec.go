@@ -16,6 +16,7 @@ import (
 
 	"plane"
 	"plane/internal/controller"
+	"plane/internal/wait"
 )
 
 // What the first byte of a message says of the rest, both ways.
@@ -235,7 +236,7 @@ func (s *execSocket) input(ctx context.Context) error {
 // ping notices a client that is gone without a word. While input waits for the
 // command, or the client takes no output, nobody reads the answers.
 func (s *execSocket) ping(ctx context.Context) error {
-	for every(ctx, execPingEvery) {
+	for wait.For(ctx, execPingEvery) {
 		waits, writes := s.waits.Load(), s.writes.Load()
 		wait, cancel := context.WithTimeout(ctx, execPongTime)
 		err := s.ws.Ping(wait)
@@ -251,7 +252,7 @@ func (s *execSocket) ping(ctx context.Context) error {
 // beat writes something now and then while input waits for the command: the end
 // of the connection is then behind what nobody reads.
 func (s *execSocket) beat(ctx context.Context) error {
-	for every(ctx, execBeat) {
+	for wait.For(ctx, execBeat) {
 		if s.waits.Load()%2 == 0 {
 			continue
 		}
@@ -260,16 +261,4 @@ func (s *execSocket) beat(ctx context.Context) error {
 		}
 	}
 	return context.Cause(ctx)
-}
-
-// every waits; false: ctx has ended.
-func every(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

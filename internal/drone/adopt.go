@@ -9,6 +9,7 @@ import (
 	"plane"
 	"plane/internal/drone/journal"
 	"plane/internal/runtime"
+	"plane/internal/wait"
 )
 
 // memory is what the journal says.
@@ -140,7 +141,7 @@ func (c *crew) find(ctx context.Context) (map[plane.BackendID]found, error) {
 				return nil, ctx.Err()
 			}
 			c.Log.Warn("runtime can't tell yet what runs; asking again", "runtime", name, "error", err)
-			if !sleep(ctx, pause) {
+			if !wait.For(ctx, pause) {
 				return nil, ctx.Err()
 			}
 		}
@@ -203,7 +204,7 @@ func (c *crew) attach(ctx context.Context, rt runtime.Runtime, id plane.BackendI
 			return nil
 		}
 		c.Log.Warn("cannot tell whether a backend runs; asking again", "backend", id, "error", err)
-		if !sleep(ctx, pause) {
+		if !wait.For(ctx, pause) {
 			return nil
 		}
 	}
@@ -240,7 +241,7 @@ func (c *crew) adoptOrphan(ctx context.Context, id plane.BackendID, f found) {
 				_ = p.Forget(ctx) // what it keeps is found by the next agent
 				break
 			}
-			if !sleep(ctx, pause) {
+			if !wait.For(ctx, pause) {
 				return
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"plane/internal/drone/journal"
 	"plane/internal/runtime"
 	"plane/internal/runtime/fake"
+	"plane/internal/wait"
 	"plane/internal/wire"
 )
 
@@ -58,11 +59,11 @@ func TestSpawnBecomesReadyAndEnds(t *testing.T) {
 func TestTrap01_TerminateRightAfterSpawn(t *testing.T) {
 	c, d := begun(t)
 	d.runtime.OnPrepare = func(ctx context.Context, _ runtime.Unit) error {
-		sleep(ctx, 2*time.Millisecond)
+		wait.For(ctx, 2*time.Millisecond)
 		return ctx.Err()
 	}
 	d.runtime.OnStart = func(ctx context.Context, _ runtime.Unit) error {
-		sleep(ctx, 3*time.Millisecond)
+		wait.For(ctx, 3*time.Millisecond)
 		return nil
 	}
 	for _, kind := range []plane.StopKind{plane.Soft, plane.Hard} {
@@ -71,7 +72,7 @@ func TestTrap01_TerminateRightAfterSpawn(t *testing.T) {
 			spawn := c.order(id, string(id))
 			c.send(spawn)
 			if ms > 0 {
-				sleep(context.Background(), time.Duration(ms)*time.Millisecond)
+				wait.For(context.Background(), time.Duration(ms)*time.Millisecond)
 			}
 			c.terminate(id, kind)
 			c.await(id, plane.Terminated)
@@ -335,7 +336,7 @@ func TestLeavingAbortsNoStart(t *testing.T) {
 	c, d := begun(t)
 	aborted := false
 	d.runtime.OnStart = func(ctx context.Context, u runtime.Unit) error {
-		aborted = !sleep(ctx, 300*time.Millisecond)
+		aborted = !wait.For(ctx, 300*time.Millisecond)
 		return nil
 	}
 	c.spawn("one", "k")

@@ -10,6 +10,7 @@ import (
 
 	"plane"
 	"plane/internal/drone/journal"
+	"plane/internal/wait"
 	"plane/internal/wire"
 )
 
@@ -198,7 +199,7 @@ func (l *link) raise(epochs plane.Epochs) error {
 // sweep drops what has had its time and, with several controllers, moves on.
 func (l *link) sweep(life, ctx context.Context) error {
 	move := time.Now().Add(rebalance + rand.N(rebalance))
-	for sleep(ctx, sweepInterval) {
+	for wait.For(ctx, sweepInterval) {
 		l.expireTombstones()
 		l.sweepGraves(life)
 		l.sweepScratch()

@@ -14,6 +14,7 @@ import (
 
 	"plane"
 	"plane/internal/runtime"
+	"plane/internal/wait"
 )
 
 // The pauses between attempts: none longer than a millisecond at first, when
@@ -68,7 +69,7 @@ func (r *runner) probe(ctx context.Context) {
 				hinted = true
 				r.warn(hint)
 			}
-			if !sleep(ctx, max(probePause(time.Since(began)), strangerPause(strangers))) {
+			if !wait.For(ctx, max(probePause(time.Since(began)), strangerPause(strangers))) {
 				return
 			}
 		}

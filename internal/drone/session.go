@@ -13,6 +13,7 @@ import (
 
 	"plane"
 	"plane/internal/drone/journal"
+	"plane/internal/wait"
 	"plane/internal/wire"
 )
 
@@ -65,7 +66,7 @@ func (s *session) run(ctx context.Context) error {
 		if errors.Is(err, errAwait) {
 			pause = awaitPause
 		}
-		if !sleep(ctx, pause) {
+		if !wait.For(ctx, pause) {
 			return nil
 		}
 		failures++

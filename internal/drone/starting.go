@@ -8,6 +8,7 @@ import (
 
 	"plane"
 	"plane/internal/runtime"
+	"plane/internal/wait"
 	"plane/internal/wire"
 )
 
@@ -96,7 +97,7 @@ const startLeeway = 2 * time.Second
 func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		sleep(out, d)
+		wait.For(out, d)
 		cancel()
 	})
 	return out, func() {
@@ -116,7 +117,7 @@ func (r *runner) afterFailure(ctx context.Context, failure error) (runtime.Proce
 			return nil, failure
 		}
 		r.log.Warn("cannot tell whether the backend runs", "error", err)
-		if !sleep(ctx, pause) {
+		if !wait.For(ctx, pause) {
 			return nil, failure
 		}
 	}
@@ -158,18 +159,6 @@ func (r *runner) unit(given portSet, socket string) runtime.Unit {
 	}
 }
 
-// sleep waits for d and reports whether ctx is still open.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // watch waits for the end of p and tells it. Trouble with watching is an event
 // too: it is borne for a while, because a warden may be on its way back, and
 // then the backend is ended rather than left unobserved.
@@ -202,7 +191,7 @@ func (r *runner) watch(ctx context.Context, p runtime.Process) {
 				failed = true
 				r.fail(fmt.Errorf("watch backend: %w", err))
 			}
-			if !sleep(ctx, pause) {
+			if !wait.For(ctx, pause) {
 				return
 			}
 		}

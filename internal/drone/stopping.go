@@ -7,6 +7,7 @@ import (
 
 	"plane"
 	"plane/internal/runtime"
+	"plane/internal/wait"
 )
 
 const restop = 5 * time.Second // a hard stop without an end is repeated
@@ -47,7 +48,7 @@ func (r *runner) makeAbsent(ctx, work context.Context, p runtime.Process, kind p
 			r.log.Warn("stopping the backend failed; trying again", "kind", kind, "error", err)
 			pause = min(2*pause, restop)
 		}
-		if !sleep(work, pause) {
+		if !wait.For(work, pause) {
 			return
 		}
 		if again, err := r.runtime.Attach(ctx, r.id); err == nil {

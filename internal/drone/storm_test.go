@@ -11,6 +11,7 @@ import (
 	"plane"
 	"plane/internal/runtime"
 	"plane/internal/runtime/fake"
+	"plane/internal/wait"
 	"plane/internal/wire"
 )
 
@@ -81,7 +82,7 @@ func TestTrap03_StormOfOrders(t *testing.T) {
 		case step%20 == 0:
 			c.drop()
 		default:
-			sleep(t.Context(), time.Duration(r.IntN(3000))*time.Microsecond)
+			wait.For(t.Context(), time.Duration(r.IntN(3000))*time.Microsecond)
 		}
 	}
 	c.awaitLease(d)

@@ -9,6 +9,7 @@ import (
 
 	"plane"
 	"plane/internal/runtime"
+	"plane/internal/wait"
 	"plane/internal/wire"
 )
 
@@ -22,7 +23,7 @@ const (
 // arrive.
 func (l *link) measure(ctx context.Context) error {
 	var before hostTimes
-	for sleep(ctx, l.telemetry) {
+	for wait.For(ctx, l.telemetry) {
 		host := lookAtHost(l.Home.Dir, &before)
 		m := wire.Telemetry{Host: &host}
 		for batch := range slices.Chunk(l.usages(ctx), usageBatch) {
@@ -75,7 +76,7 @@ func (l *link) tellPulls(ctx context.Context) error {
 				}
 			}
 		}
-		if !sleep(ctx, pullEvery) {
+		if !wait.For(ctx, pullEvery) {
 			return context.Cause(ctx)
 		}
 	}

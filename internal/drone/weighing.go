@@ -10,6 +10,7 @@ import (
 	"plane"
 	"plane/internal/drone/volume"
 	"plane/internal/runtime"
+	"plane/internal/wait"
 )
 
 // How data directories are weighed: one after another, each at most once in
@@ -35,7 +36,7 @@ type weight struct {
 // weigh measures the data of backends until ctx is done.
 func (c *crew) weigh(ctx context.Context) {
 	every := c.weighing
-	for sleep(ctx, every/5) {
+	for wait.For(ctx, every/5) {
 		for _, r := range c.roster.all() {
 			if ctx.Err() == nil && r.dataDir() != "" {
 				r.weigh(ctx, every)

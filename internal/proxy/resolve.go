@@ -7,6 +7,7 @@ import (
 
 	"plane"
 	"plane/internal/token"
+	"plane/internal/wait"
 	"plane/internal/wire"
 )
 
@@ -190,7 +191,7 @@ func (x *exchange) admitInTime(ctx context.Context, tk *ticket) *answer {
 			}
 			// Its successor is the controller's to name, once the old one is gone.
 			fresh = true
-			if !pause(ctx, 10*time.Millisecond) {
+			if !wait.For(ctx, 10*time.Millisecond) {
 				return &answer{}
 			}
 		}
@@ -306,16 +307,4 @@ func (x *exchange) confirm(ctx context.Context, b *backend) bool {
 		}
 	}
 	return true
-}
-
-// pause waits; it reports false if ctx is done first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

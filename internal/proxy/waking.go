@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/wait"
 )
 
 const (
@@ -170,7 +171,7 @@ func (p *Proxy) waken(ctx context.Context, w *waking) *answer {
 			}
 		}
 		// Its successor is the controller's to name.
-		if b = nil; !pause(ctx, 10*time.Millisecond) {
+		if b = nil; !wait.For(ctx, 10*time.Millisecond) {
 			return &later
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plane"
+	"plane/internal/wait"
 )
 
 // Dial gives a connection to what an address names, through the gate of its
@@ -24,7 +25,7 @@ func Dial(ctx context.Context, a plane.GateAddress) (net.Conn, error) {
 		if !errors.Is(err, ErrClosed) {
 			return c, err
 		}
-		if !sleep(ctx, pause) {
+		if !wait.For(ctx, pause) {
 			return nil, err
 		}
 	}
@@ -145,15 +146,4 @@ func hidden(err error) error {
 		return op.Err
 	}
 	return err
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

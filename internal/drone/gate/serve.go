@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plane"
+	"plane/internal/wait"
 )
 
 const (
@@ -72,7 +73,7 @@ func (g *Gate) Run(ctx context.Context) error {
 			return fmt.Errorf("gate: %w", err)
 		default: // out of descriptors, mostly
 			g.warn("a connection to the gate can't be taken", "error", err)
-			if !sleep(ctx, pause) {
+			if !wait.For(ctx, pause) {
 				return nil
 			}
 			pause = min(2*pause, time.Second)

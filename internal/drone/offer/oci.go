@@ -9,6 +9,7 @@ import (
 	"plane/internal/image"
 	"plane/internal/run"
 	"plane/internal/runtime/oci"
+	"plane/internal/wait"
 )
 
 func (m *maker) openOCI(ctx context.Context) error {
@@ -38,16 +39,10 @@ const collectEvery = time.Minute
 
 func collect(ctx context.Context, images *image.Store, log *slog.Logger) error {
 	images.Verify(ctx)
-	t := time.NewTicker(collectEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
+	for wait.For(ctx, collectEvery) {
 		if err := images.GC(ctx, 0); err != nil {
 			log.Warn("unused images could not be removed", "error", err)
 		}
 	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"plane"
 	"plane/internal/runtime/egress"
+	"plane/internal/wait"
 )
 
 func (m *maker) openWay() *egress.Way {
@@ -30,18 +31,10 @@ func (m *maker) keepWays(ctx context.Context) error {
 	swept := make(chan struct{})
 	go func() {
 		defer close(swept)
-		t := time.NewTicker(sweepEvery)
-		defer t.Stop()
-		for {
-			err := m.sweepWays(ctx)
-			if err == nil {
-				return
-			}
+		for err := m.sweepWays(ctx); err != nil; err = m.sweepWays(ctx) {
 			m.Log.Debug("ways out of ended backends are looked for later", "error", err)
-			select {
-			case <-ctx.Done():
+			if !wait.For(ctx, sweepEvery) {
 				return
-			case <-t.C:
 			}
 		}
 	}()

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"plane"
+	"plane/internal/wait"
 )
 
 // Prune removes what is of this drone and of no use: containers that the warden
@@ -109,16 +110,10 @@ func (r *Runtime) scarce(ctx context.Context) bool {
 
 // Run prunes every minute until ctx ends.
 func (r *Runtime) Run(ctx context.Context) error {
-	t := time.NewTicker(time.Minute)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
+	for wait.For(ctx, time.Minute) {
 		if err := r.Prune(ctx); err != nil && ctx.Err() == nil {
 			r.log.Debug("nothing was pruned", "error", err)
 		}
 	}
+	return nil
 }
