@@ -99,7 +99,7 @@ func New(o Options) (*Runtime, error) {
 	return &Runtime{
 		Line: line.New(o.Dial, o.Home, o.Logger), o: o, log: o.Logger, engine: c,
 		images: openRecords(o.Home.Dir), closed: make(chan struct{}),
-		busy: map[plane.BackendID]chan struct{}{}, sizes: map[plane.BackendID]size{},
+		sizes: map[plane.BackendID]size{},
 	}, nil
 }
 
@@ -129,30 +129,4 @@ func (r *Runtime) living(ctx context.Context) (context.Context, context.CancelFu
 		}
 	}()
 	return ctx, cancel
-}
-
-// hold makes this the only one that starts or clears away the backend, until
-// release is called.
-func (r *Runtime) hold(ctx context.Context, id plane.BackendID) (release func(), err error) {
-	mine := make(chan struct{})
-	for {
-		r.mu.Lock()
-		other := r.busy[id]
-		if other == nil {
-			r.busy[id] = mine
-			r.mu.Unlock()
-			return func() {
-				r.mu.Lock()
-				delete(r.busy, id)
-				r.mu.Unlock()
-				close(mine)
-			}, nil
-		}
-		r.mu.Unlock()
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }

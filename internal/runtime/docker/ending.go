@@ -69,7 +69,7 @@ func (p *process) watch(ctx context.Context) error {
 // resolve finds out about a backend whose first process isn't known: its start
 // was cut short. done means that it has ended, and that the warden is told.
 func (p *process) resolve(ctx context.Context) (done bool, err error) {
-	release, err := p.r.hold(ctx, p.id)
+	release, err := p.r.Alone(ctx, p.id)
 	if err != nil {
 		return false, err
 	}

@@ -32,7 +32,7 @@ func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, e
 	if err != nil {
 		return nil, err
 	}
-	release, err := r.hold(ctx, u.Backend)
+	release, err := r.Alone(ctx, u.Backend)
 	if err != nil {
 		return nil, err
 	}

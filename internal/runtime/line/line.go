@@ -25,6 +25,8 @@ type Line struct {
 	home home.Home
 	log  *slog.Logger
 
+	turns
+
 	dialing sync.Mutex // held while a connection is made
 
 	mu     sync.Mutex // guards client

@@ -31,7 +31,6 @@ type Runtime struct {
 	mu       sync.Mutex // guards the fields below
 	host     *host
 	filter   *filter
-	starting map[plane.BackendID]*turn
 	pictures map[plane.BackendID]*picture
 	sizes    map[plane.BackendID]size
 	stock    stock
@@ -56,7 +55,7 @@ func newRuntime(from source, o Options) *Runtime {
 	}
 	return &Runtime{
 		Line: line.New(o.Dial, o.Home, o.Log), opts: o, from: from, log: o.Log,
-		starting: map[plane.BackendID]*turn{}, pictures: map[plane.BackendID]*picture{}, sizes: map[plane.BackendID]size{}, stock: stock{}, kicked: make(chan struct{}, 1),
+		pictures: map[plane.BackendID]*picture{}, sizes: map[plane.BackendID]size{}, stock: stock{}, kicked: make(chan struct{}, 1),
 	}
 }
 
@@ -158,39 +157,16 @@ func (r *Runtime) picture(ctx context.Context, u runtime.Unit) (*picture, error)
 	return r.from.pull(ctx, x, func(runtime.Progress) {})
 }
 
-// turn is whose start of one backend it is.
-type turn struct {
-	sync.Mutex
-	users int // guarded by Runtime.mu
-}
-
-// only makes starts of one backend wait for each other.
-func (r *Runtime) only(id plane.BackendID) (done func()) {
-	r.mu.Lock()
-	t := r.starting[id]
-	if t == nil {
-		t = &turn{}
-		r.starting[id] = t
-	}
-	t.users++
-	r.mu.Unlock()
-	t.Lock()
-	return func() {
-		t.Unlock()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if t.users--; t.users == 0 {
-			delete(r.starting, id)
-		}
-	}
-}
-
 // Start runs u. See runtime.Runtime.
 func (r *Runtime) Start(ctx context.Context, u runtime.Unit) (runtime.Process, error) {
 	if u.Executable.Image == "" {
 		return nil, errNoImage
 	}
-	defer r.only(u.Backend)()
+	release, err := r.Alone(ctx, u.Backend)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	b := bundleOf(r.opts.Home, string(u.Backend))
 	if b.exists() {
 		if p, err := r.Attach(ctx, u.Backend); !errors.Is(err, runtime.ErrGone) {

@@ -84,8 +84,12 @@ func (r *Runtime) kept() ([]string, error) {
 
 // sweepOne waits for a start of that backend, should one be under way.
 func (r *Runtime) sweepOne(ctx context.Context, id string) error {
-	defer r.only(plane.BackendID(id))()
-	err := r.Ask(ctx, func(c *warden.Client) error {
+	release, err := r.Alone(ctx, plane.BackendID(id))
+	if err != nil {
+		return err
+	}
+	defer release()
+	err = r.Ask(ctx, func(c *warden.Client) error {
 		_, err := c.Attach(ctx, plane.BackendID(id))
 		return err
 	})
