@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	"internal/drone/gate":          {".", "internal/wait", "internal/drone/leaseclock", "internal/drone/table", "internal/drone/means"},
 	"internal/runtime/runtimetest": {".", "internal/runtime"},
 	"internal/drone":               {".", "internal/wait", "internal/wire", "internal/runtime", "internal/drone/home", "internal/drone/leaseclock", "internal/drone/table", "internal/drone/journal", "internal/drone/volume", "internal/drone/warden", "internal/drone/reaper", "internal/drone/gate"},
-	"internal/drone/dronetest":     {".", "internal/drone/home", "internal/drone/reaper", "internal/drone/warden"},
+	"internal/drone/dronetest":     {".", "internal/runtime", "internal/drone/home", "internal/drone/means", "internal/drone/reaper", "internal/drone/table", "internal/drone/warden"},
 	"internal/drone/home":          {"."},
 	"internal/drone/offer":         {".", "internal/wait", "internal/drone/home", "internal/image", "internal/run", "internal/runtime", "internal/runtime/line", "internal/runtime/docker", "internal/runtime/oci", "internal/runtime/egress"},
 	"internal/drone/leaseclock":    {"."},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/means"
 	"plane/internal/drone/warden"
 )
@@ -26,9 +27,9 @@ func both(t *testing.T, f func(t *testing.T, g *rig)) {
 
 func TestTheFirstProcessOfALaunchIsTheWardens(t *testing.T) {
 	g := newRig(t)
-	o := g.launched(time.Minute, "echo launching", "echo up; read x < "+g.fifo("go")+"; exit 7")
+	o := g.launched(time.Minute, "echo launching", "echo up; read x < "+g.Fifo("go")+"; exit 7")
 	o.Executable.Limits.OpenFilesLimit = ptr(int64(64))
-	o.Launch.Argv[2] = "ulimit -n > " + g.file("limit") + "\n" + o.Launch.Argv[2]
+	o.Launch.Argv[2] = "ulimit -n > " + g.File("limit") + "\n" + o.Launch.Argv[2]
 	r := g.start(o)
 	if again := g.start(o); again.Pid != r.Pid || r.Pid == 0 {
 		t.Errorf("started as %d, then as %d", r.Pid, again.Pid)
@@ -36,15 +37,15 @@ func TestTheFirstProcessOfALaunchIsTheWardens(t *testing.T) {
 	if n := g.appears("limit"); n == "64" {
 		t.Error("a limit of the backend holds for its launcher")
 	}
-	g.outputs(o.Backend, "up")
-	g.open("go")
+	g.Outputs(g.line, o.Backend, "up")
+	g.Open("go")
 	if exit := g.wait(o.Backend); exit.Code == nil || *exit.Code != 7 || exit.Output != "launching\nup" {
 		t.Errorf("exit %+v", exit)
 	}
 	if b := g.found()[o.Backend]; b.Runtime != plane.RuntimeOCI || b.Exit == nil {
 		t.Errorf("found %+v", b)
 	}
-	if n := len(g.table().Entries()); n != 0 {
+	if n := len(g.Table().Entries()); n != 0 {
 		t.Errorf("%d entries are left", n)
 	}
 }
@@ -60,16 +61,16 @@ func TestALauncherThatFailsTellsWhy(t *testing.T) {
 			"setsid sleep 60 & echo $! > PID; false": "said nothing",
 		} {
 			o := g.order(time.Minute)
-			o.Launch = g.launch(string(o.Backend), "", "")
+			o.Launch = launch(g.home, string(o.Backend), "", "")
 			o.Launch.Argv = []string{"/bin/sh", "-c", strings.ReplaceAll(script, "PID", o.Launch.PidFile)}
-			_, err := g.tryStart(g.ctx(), o)
+			_, err := g.tryStart(g.Ctx(), o)
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v", script, err)
 			}
 			if left := g.marked(string(o.Backend)); len(left) > 0 {
 				t.Errorf("%s: processes %v are left", script, left)
 			}
-			if n := len(g.table().Entries()); n != 0 {
+			if n := len(g.Table().Entries()); n != 0 {
 				t.Errorf("%s: %d entries are left", script, n)
 			}
 		}
@@ -82,7 +83,7 @@ func TestALauncherThatFailsTellsWhy(t *testing.T) {
 // hangs is a launcher that has made something and then doesn't end.
 func (g *rig) hangs(life time.Duration) warden.Order {
 	o := g.order(life)
-	o.Launch = g.launch(string(o.Backend), "trap '' TERM; setsid sleep 60 & echo up > "+g.file("launching")+"; sleep 60", "sleep 60")
+	o.Launch = launch(g.home, string(o.Backend), "trap '' TERM; setsid sleep 60 & echo up > "+g.File("launching")+"; sleep 60", "sleep 60")
 	return o
 }
 
@@ -90,7 +91,7 @@ func TestALaunchThatIsGivenUpLeavesNothing(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, g *rig) {
 		o := g.hangs(time.Minute)
-		ctx, cancel := context.WithCancel(g.ctx())
+		ctx, cancel := context.WithCancel(g.Ctx())
 		done := make(chan error, 1)
 		go func() {
 			_, err := g.tryStart(ctx, o)
@@ -101,8 +102,8 @@ func TestALaunchThatIsGivenUpLeavesNothing(t *testing.T) {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		g.eventually("nothing of it is left", func() bool {
-			return len(g.marked(string(o.Backend))) == 0 && len(g.table().Entries()) == 0
+		g.Eventually("nothing of it is left", func() bool {
+			return len(g.marked(string(o.Backend))) == 0 && len(g.Table().Entries()) == 0
 		})
 		next := g.launched(time.Minute, "", "exit 0")
 		next.Key = o.Key
@@ -117,19 +118,19 @@ func TestTheDeadlineHoldsDuringALaunch(t *testing.T) {
 		t.Run("stopped="+stopped, func(t *testing.T) {
 			both(t, func(t *testing.T, g *rig) {
 				g.client()
-				g.settled()
+				g.Settled()
 				o := g.hangs(1500 * time.Millisecond)
 				gone := make(chan struct{})
 				go func() {
 					defer close(gone)
-					_, _ = g.tryStart(g.ctx(), o)
+					_, _ = g.tryStart(g.Ctx(), o)
 				}()
 				g.appears("launching")
 				if stopped != "" {
-					pid := g.signal(stopped, syscall.SIGSTOP)
+					pid := g.Signal(stopped, syscall.SIGSTOP)
 					defer func() { _ = syscall.Kill(pid, syscall.SIGCONT); <-gone }()
 				}
-				g.eventually("it is gone", func() bool { return len(g.marked(string(o.Backend))) == 0 })
+				g.Eventually("it is gone", func() bool { return len(g.marked(string(o.Backend))) == 0 })
 				if late := now().Sub(o.Deadline); late < -5*time.Millisecond || late > tolerance {
 					t.Errorf("gone %v after the deadline", late)
 				}
@@ -143,11 +144,11 @@ func TestALaunchOutlivesNoWarden(t *testing.T) {
 	for _, killed := range [][]string{{"warden"}, {"reaper", "warden"}} {
 		both(t, func(t *testing.T, g *rig) {
 			g.client()
-			g.settled()
+			g.Settled()
 			o := g.hangs(time.Minute)
 			done := make(chan warden.Running, 1)
 			go func() {
-				r, err := g.tryStart(g.ctx(), o)
+				r, err := g.tryStart(g.Ctx(), o)
 				if err != nil {
 					t.Errorf("asked again: %v", err)
 				}
@@ -171,11 +172,11 @@ func TestALaunchOutlivesNoWarden(t *testing.T) {
 func TestALaunchOutlivesTheReaper(t *testing.T) {
 	g := newRig(t)
 	g.client()
-	g.settled()
-	o := g.launched(time.Minute, "echo up > "+g.file("launching")+"; read x < "+g.fifo("go"), "echo there; sleep 60")
+	g.Settled()
+	o := g.launched(time.Minute, "echo up > "+g.File("launching")+"; read x < "+g.Fifo("go"), "echo there; sleep 60")
 	done := make(chan warden.Running, 1)
 	go func() {
-		r, err := g.tryStart(g.ctx(), o)
+		r, err := g.tryStart(g.Ctx(), o)
 		if err != nil {
 			t.Error(err)
 		}
@@ -183,26 +184,26 @@ func TestALaunchOutlivesTheReaper(t *testing.T) {
 	}()
 	g.appears("launching")
 	g.kill("reaper")
-	g.open("go")
-	if r := <-done; !alive(r.Pid) {
+	g.Open("go")
+	if r := <-done; !dronetest.Alive(r.Pid) {
 		t.Errorf("started %+v", r)
 	}
-	g.outputs(o.Backend, "there")
+	g.Outputs(g.line, o.Backend, "there")
 }
 
 func TestWhatWasLaunchedOutlivesThePartsInTurn(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, g *rig) {
-		o := g.launched(time.Minute, "", "echo up; read x < "+g.fifo("go")+"; echo more; exit 9")
+		o := g.launched(time.Minute, "", "echo up; read x < "+g.Fifo("go")+"; echo more; exit 9")
 		r := g.start(o)
-		g.outputs(o.Backend, "up")
+		g.Outputs(g.line, o.Backend, "up")
 		for _, part := range []string{"warden", "reaper", "warden", "warden"} {
 			g.kill(part)
-			if b := g.found()[o.Backend]; b.Pid != r.Pid || b.Runtime != plane.RuntimeOCI || !alive(r.Pid) {
+			if b := g.found()[o.Backend]; b.Pid != r.Pid || b.Runtime != plane.RuntimeOCI || !dronetest.Alive(r.Pid) {
 				t.Fatalf("after the death of the %s: %+v", part, b)
 			}
 		}
-		g.open("go")
+		g.Open("go")
 		if exit := g.wait(o.Backend); exit.Output != "up\nmore" {
 			t.Errorf("exit %+v", exit)
 		}
@@ -211,10 +212,10 @@ func TestWhatWasLaunchedOutlivesThePartsInTurn(t *testing.T) {
 
 func TestTheExitStatusOfWhatWasLaunchedIsInherited(t *testing.T) {
 	g := newRig(t)
-	o := g.launched(time.Minute, "", "read x < "+g.fifo("go")+"; exit 9")
+	o := g.launched(time.Minute, "", "read x < "+g.Fifo("go")+"; exit 9")
 	g.start(o)
 	g.kill("warden")
-	g.open("go")
+	g.Open("go")
 	if exit := g.wait(o.Backend); exit.Code == nil || *exit.Code != 9 {
 		t.Errorf("exit %+v", exit)
 	}
@@ -229,7 +230,7 @@ func TestASoftStopReachesTheFirstProcess(t *testing.T) {
 			o.Launch.Argv[2] = strings.Replace(o.Launch.Argv[2], "setsid ", how, 1)
 			o.Grace = 10 * time.Second
 			g.start(o)
-			g.outputs(o.Backend, "up")
+			g.Outputs(g.line, o.Backend, "up")
 			g.stop(o.Backend, plane.Soft)
 			if exit := g.wait(o.Backend); exit.Signal != "" || !strings.HasSuffix(exit.Output, "saved") {
 				t.Errorf("with %q: exit %+v", how, exit)
@@ -242,7 +243,7 @@ func TestWhatWasLaunchedDiesForItsMemoryLimit(t *testing.T) {
 	g := newRig(t)
 	o := g.launched(time.Minute, "", "x=xxxxxxxx; while :; do x=$x$x; done")
 	o.Executable.Limits.MemoryLimitBytes = ptr(int64(16 << 20))
-	_, warnings, err := g.client().Start(g.ctx(), o)
+	_, warnings, err := g.client().Start(g.Ctx(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,11 +259,11 @@ func TestADeadlineEndsWhatWasLaunched(t *testing.T) {
 	t.Parallel()
 	for _, stopped := range []string{"warden", "reaper"} {
 		both(t, func(t *testing.T, g *rig) {
-			o := g.launched(2*time.Second, "", "trap '' TERM; setsid sleep 61 & echo $! > "+g.file("child")+"; while :; do sleep 0.05; done")
+			o := g.launched(2*time.Second, "", "trap '' TERM; setsid sleep 61 & echo $! > "+g.File("child")+"; while :; do sleep 0.05; done")
 			r := g.start(o)
 			child, _ := strconv.Atoi(g.appears("child"))
-			g.settled()
-			pid := g.signal(stopped, syscall.SIGSTOP)
+			g.Settled()
+			pid := g.Signal(stopped, syscall.SIGSTOP)
 			defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
 			g.gone(r.Pid)
 			g.gone(child)

@@ -22,7 +22,6 @@ import (
 	"plane/internal/drone/leaseclock"
 	"plane/internal/drone/means"
 	"plane/internal/drone/reaper"
-	"plane/internal/drone/table"
 	"plane/internal/drone/warden"
 	"plane/internal/runtime/line"
 )
@@ -42,6 +41,7 @@ func TestMain(m *testing.M) {
 
 // rig is a drone without an agent: the test is the agent.
 type rig struct {
+	*dronetest.Rig
 	t     *testing.T
 	means string // PLANE_MEANS of its parts
 	home  home.Home
@@ -57,16 +57,9 @@ func newRig(t *testing.T) *rig {
 
 func rigWith(t *testing.T, kind string) *rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "plane")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := home.New(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &rig{t: t, means: kind, home: h}
-	g.line = line.New(g.dial, h, nil)
+	g := &rig{Rig: dronetest.New(t), t: t, means: kind}
+	g.home = g.Home()
+	g.line = line.New(g.dial, g.home, nil)
 	t.Cleanup(g.end)
 	return g
 }
@@ -109,42 +102,15 @@ func (g *rig) end() {
 		})
 	}
 	g.line.Close()
-	for _, part := range []string{"warden", "reaper"} {
-		g.eventually(part+" leaves", func() bool { _, held := g.home.Holder(part); return !held })
+	if left := g.Leave(); left != nil {
+		g.t.Errorf("left: %s", left)
 	}
-	m := means.New(g.home.Hash(), slog.New(slog.DiscardHandler))
-	if s := m.Strays(); len(s) > 0 {
-		g.t.Errorf("left running: %v", s)
-		m.Kill(s...)
-	}
-	m.Tidy()
-	for _, left := range []string{m.Base(), g.home.TableFile()} {
-		if _, err := os.Stat(left); left != "" && err == nil {
-			g.t.Errorf("%s is left", left)
-		}
-	}
-	for _, part := range []string{"reaper", "warden"} {
-		b, _ := os.ReadFile(g.home.Log(part))
-		if strings.Contains(string(b), "DATA RACE") || strings.Contains(string(b), "panic:") {
-			g.t.Errorf("the %s has a fault", part)
-		}
-		if g.t.Failed() {
-			g.t.Logf("%s.log:\n%s", part, b)
-		}
-	}
-	_ = os.RemoveAll(g.home.Dir)
-}
-
-func (g *rig) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	g.t.Cleanup(cancel)
-	return ctx
 }
 
 // client is a connection, for what must not be asked twice.
 func (g *rig) client() *warden.Client {
 	g.t.Helper()
-	c, err := g.line.Connect(g.ctx())
+	c, err := g.line.Connect(g.Ctx())
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -166,27 +132,27 @@ func (g *rig) order(life time.Duration) warden.Order {
 
 // launch is a launcher: a shell that runs before, leaves script running as the
 // first process and ends.
-func (g *rig) launch(name, before, script string) *warden.Launch {
-	pidFile := g.file(name + ".pid")
+func launch(h home.Home, name, before, script string) *warden.Launch {
+	pidFile := filepath.Join(h.Dir, name+".pid")
 	return &warden.Launch{
 		Argv: []string{"/bin/sh", "-c", before + "\nsetsid /bin/sh -c \"$0\" & echo $! > " + pidFile, script},
-		Env:  []string{"PATH=/usr/bin:/bin", g.mark(name)}, Dir: "/", PidFile: pidFile,
+		Env:  []string{"PATH=/usr/bin:/bin", mark(h, name)}, Dir: "/", PidFile: pidFile,
 	}
 }
 
-func (g *rig) mark(name string) string {
-	return means.At(g.home.Hash(), "", slog.New(slog.DiscardHandler)).MarkEnv(plane.BackendID(name))
+func mark(h home.Home, name string) string {
+	return means.At(h.Hash(), "", slog.New(slog.DiscardHandler)).MarkEnv(plane.BackendID(name))
 }
 
 func (g *rig) launched(life time.Duration, before, script string) warden.Order {
 	o := g.order(life)
-	o.Launch = g.launch(string(o.Backend), before, script)
+	o.Launch = launch(g.home, string(o.Backend), before, script)
 	return o
 }
 
 func (g *rig) start(o warden.Order) warden.Running {
 	g.t.Helper()
-	r, err := g.tryStart(g.ctx(), o)
+	r, err := g.tryStart(g.Ctx(), o)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -203,15 +169,15 @@ func (g *rig) tryStart(ctx context.Context, o warden.Order) (r warden.Running, e
 
 func (g *rig) stop(id plane.BackendID, kind plane.StopKind) {
 	g.t.Helper()
-	if err := g.line.Ask(g.ctx(), func(c *warden.Client) error { return c.Stop(g.ctx(), id, kind) }); err != nil {
+	if err := g.line.Ask(g.Ctx(), func(c *warden.Client) error { return c.Stop(g.Ctx(), id, kind) }); err != nil {
 		g.t.Fatal(err)
 	}
 }
 
 func (g *rig) wait(id plane.BackendID) (exit plane.Exit) {
 	g.t.Helper()
-	err := g.line.Ask(g.ctx(), func(c *warden.Client) (err error) {
-		exit, err = c.Wait(g.ctx(), id)
+	err := g.line.Ask(g.Ctx(), func(c *warden.Client) (err error) {
+		exit, err = c.Wait(g.Ctx(), id)
 		return err
 	})
 	if err != nil {
@@ -223,8 +189,8 @@ func (g *rig) wait(id plane.BackendID) (exit plane.Exit) {
 func (g *rig) found() map[plane.BackendID]warden.Running {
 	g.t.Helper()
 	all := map[plane.BackendID]warden.Running{}
-	err := g.line.Ask(g.ctx(), func(c *warden.Client) error {
-		found, err := c.Found(g.ctx())
+	err := g.line.Ask(g.Ctx(), func(c *warden.Client) error {
+		found, err := c.Found(g.Ctx())
 		clear(all)
 		for _, b := range found {
 			all[b.Backend] = b
@@ -237,72 +203,14 @@ func (g *rig) found() map[plane.BackendID]warden.Running {
 	return all
 }
 
-func (g *rig) output(id plane.BackendID) string {
-	r, err := g.line.Output(g.ctx(), id, 0, false)
-	if err != nil {
-		return ""
-	}
-	defer r.Close()
-	b, _ := io.ReadAll(r)
-	return string(b)
-}
-
-func (g *rig) outputs(id plane.BackendID, text string) {
-	g.t.Helper()
-	g.eventually(string(id)+" writes "+text, func() bool { return strings.Contains(g.output(id), text) })
-}
-
-func (g *rig) table() *table.Table {
-	g.t.Helper()
-	tb, err := table.Open(g.home.TableFile())
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.t.Cleanup(func() { _ = tb.Close() })
-	return tb
-}
-
-func (g *rig) eventually(what string, ok func() bool) {
-	g.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			g.t.Fatal("never: " + what)
-		}
-	}
-}
-
-func (g *rig) pid(part string) (pid int) {
-	g.t.Helper()
-	g.eventually(part+" runs", func() bool {
-		var held bool
-		pid, held = g.home.Holder(part)
-		return held && pid != 0
-	})
-	return pid
-}
-
-// signal sends a signal to a part and returns its pid. A stop has happened then.
-func (g *rig) signal(part string, sig syscall.Signal) int {
-	g.t.Helper()
-	pid := g.pid(part)
-	if err := syscall.Kill(pid, sig); err != nil {
-		g.t.Fatal(err)
-	}
-	if sig == syscall.SIGSTOP {
-		g.t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
-		g.eventually("it is stopped", func() bool { return strings.Contains(stat(pid), ") T ") })
-	}
-	return pid
-}
-
 // kill kills parts, none of which sees the others go, and waits for the next
 // ones to talk to each other.
 func (g *rig) kill(parts ...string) {
 	g.t.Helper()
-	g.settled()
+	g.Settled()
 	old := map[string]int{}
 	for _, part := range parts {
-		old[part] = g.pid(part)
+		old[part] = g.Pid(part)
 	}
 	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
 		for _, pid := range old {
@@ -312,43 +220,18 @@ func (g *rig) kill(parts ...string) {
 		}
 	}
 	for part, before := range old {
-		g.eventually(part+" is replaced", func() bool {
-			_, _ = g.line.Connect(g.ctx()) // which starts the parts if none is left
+		g.Eventually(part+" is replaced", func() bool {
+			_, _ = g.line.Connect(g.Ctx()) // which starts the parts if none is left
 			pid, held := g.home.Holder(part)
 			return held && pid != before && pid != 0
 		})
 	}
-	g.settled()
-}
-
-// settled waits until the reaper is connected to the present warden.
-func (g *rig) settled() {
-	g.t.Helper()
-	reaper := g.pid("reaper")
-	g.eventually("they talk to each other", func() bool {
-		w, err := warden.Probe(g.ctx(), g.home)
-		if err != nil {
-			return false
-		}
-		b, _ := os.ReadFile(g.home.Log("warden"))
-		_, after, ok := strings.Cut(string(b), fmt.Sprintf("serving pid=%d", w.Pid))
-		return ok && strings.Contains(after, fmt.Sprintf(`msg="reaper connected" pid=%d`, reaper))
-	})
-}
-
-func stat(pid int) string {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return string(b)
-}
-
-func alive(pid int) bool {
-	s := stat(pid)
-	return s != "" && !strings.Contains(s, ") Z ")
+	g.Settled()
 }
 
 func (g *rig) gone(pid int) {
 	g.t.Helper()
-	g.eventually(fmt.Sprintf("process %d is gone", pid), func() bool { return !alive(pid) })
+	g.Eventually(fmt.Sprintf("process %d is gone", pid), func() bool { return !dronetest.Alive(pid) })
 }
 
 // marked lists processes that carry the marker of a backend.
@@ -356,7 +239,7 @@ func (g *rig) marked(name string) (all []string) {
 	dir, _ := os.ReadDir("/proc")
 	for _, d := range dir {
 		env, _ := os.ReadFile("/proc/" + d.Name() + "/environ")
-		if strings.Contains(string(env), g.mark(name)+"\x00") {
+		if strings.Contains(string(env), mark(g.home, name)+"\x00") {
 			all = append(all, d.Name())
 		}
 	}
@@ -375,37 +258,16 @@ func (g *rig) groups() (all []string) {
 	return all
 }
 
-func (g *rig) file(name string) string { return filepath.Join(g.home.Dir, name) }
-
 func (g *rig) read(name string) string {
-	b, _ := os.ReadFile(g.file(name))
+	b, _ := os.ReadFile(g.File(name))
 	return strings.TrimSpace(string(b))
 }
 
 // appears waits until a script has written a file.
 func (g *rig) appears(name string) string {
 	g.t.Helper()
-	g.eventually(name+" appears", func() bool { return g.read(name) != "" })
+	g.Eventually(name+" appears", func() bool { return g.read(name) != "" })
 	return g.read(name)
-}
-
-// fifo makes a pipe with a name that a script may wait on; open lets it go on.
-func (g *rig) fifo(name string) string {
-	g.t.Helper()
-	if err := syscall.Mkfifo(g.file(name), 0o600); err != nil {
-		g.t.Fatal(err)
-	}
-	return g.file(name)
-}
-
-func (g *rig) open(name string) {
-	g.t.Helper()
-	f, err := os.OpenFile(g.file(name), os.O_WRONLY, 0)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	_, _ = f.WriteString("go\n")
-	_ = f.Close()
 }
 
 // otherAgent is an agent of another process, which prepares a sandbox and waits

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/home"
 	"plane/internal/drone/warden"
 )
@@ -20,8 +21,7 @@ import (
 const waits = `trap '' TERM; IFS= read -r x <&3 || exit 0; exec 3<&-; eval "$x"`
 
 func sandbox(h home.Home, id, init string) warden.Sandbox {
-	g := &rig{home: h}
-	return warden.Sandbox{ID: id, Launch: *g.launch(id, "", init)}
+	return warden.Sandbox{ID: id, Launch: *launch(h, id, "", init)}
 }
 
 func (g *rig) prepare() string {
@@ -32,7 +32,7 @@ func (g *rig) prepare() string {
 func (g *rig) prepareThat(init string) string {
 	g.t.Helper()
 	id := warden.NewSandboxID()
-	if err := g.client().Prepare(g.ctx(), sandbox(g.home, id, init)); err != nil {
+	if err := g.client().Prepare(g.Ctx(), sandbox(g.home, id, init)); err != nil {
 		g.t.Fatal(err)
 	}
 	return id
@@ -40,7 +40,7 @@ func (g *rig) prepareThat(init string) string {
 
 func (g *rig) sandboxes() []string {
 	g.t.Helper()
-	all, err := g.client().Sandboxes(g.ctx())
+	all, err := g.client().Sandboxes(g.Ctx())
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -70,11 +70,11 @@ func TestASandboxBecomesABackendOnce(t *testing.T) {
 	if all := g.sandboxes(); len(all) != 2 || !slices.Contains(all, id) {
 		t.Fatalf("prepared %v", all)
 	}
-	if err := g.client().Prepare(g.ctx(), sandbox(g.home, id, waits)); err != nil || len(g.sandboxes()) != 2 {
+	if err := g.client().Prepare(g.Ctx(), sandbox(g.home, id, waits)); err != nil || len(g.sandboxes()) != 2 {
 		t.Errorf("asked twice: %v, %v", err, g.sandboxes())
 	}
 	init := g.init(id)
-	o := g.claim(time.Minute, id, "echo claimed; read x < "+g.fifo("go")+"; exit 5")
+	o := g.claim(time.Minute, id, "echo claimed; read x < "+g.Fifo("go")+"; exit 5")
 	r := g.start(o)
 	if r.Pid != init || r.Group.String() != id {
 		t.Errorf("runs as %+v, prepared as %d", r, init)
@@ -85,18 +85,18 @@ func TestASandboxBecomesABackendOnce(t *testing.T) {
 	if all := g.sandboxes(); len(all) != 1 || all[0] != other {
 		t.Errorf("then %v", all)
 	}
-	if _, err := g.tryStart(g.ctx(), g.claim(time.Minute, id, "echo twice")); !errors.Is(err, warden.ErrNoSandbox) {
+	if _, err := g.tryStart(g.Ctx(), g.claim(time.Minute, id, "echo twice")); !errors.Is(err, warden.ErrNoSandbox) {
 		t.Errorf("claimed twice: %v", err)
 	}
-	g.outputs(o.Backend, "claimed")
-	g.open("go")
+	g.Outputs(g.line, o.Backend, "claimed")
+	g.Open("go")
 	if exit := g.wait(o.Backend); exit.Code == nil || *exit.Code != 5 || exit.Output != "claimed" {
 		t.Errorf("exit %+v", exit)
 	}
-	if err := g.client().Discard(g.ctx(), other, id, "sb-0000000000000007"); err != nil {
+	if err := g.client().Discard(g.Ctx(), other, id, "sb-0000000000000007"); err != nil {
 		t.Error(err)
 	}
-	if all := g.groups(); len(all) != 0 || alive(g.init(other)) {
+	if all := g.groups(); len(all) != 0 || dronetest.Alive(g.init(other)) {
 		t.Errorf("cgroups %v are left", all)
 	}
 }
@@ -106,15 +106,15 @@ func TestASandboxThatEndedCannotBeClaimed(t *testing.T) {
 	g.grouped()
 	id := g.prepare()
 	_ = syscall.Kill(g.init(id), syscall.SIGKILL)
-	g.eventually("that is seen", func() bool { return len(g.sandboxes()) == 0 })
-	g.eventually("nothing of it is left", func() bool { return len(g.groups()) == 0 })
+	g.Eventually("that is seen", func() bool { return len(g.sandboxes()) == 0 })
+	g.Eventually("nothing of it is left", func() bool { return len(g.groups()) == 0 })
 	o := g.claim(time.Minute, id, "echo no")
-	if _, err := g.tryStart(g.ctx(), o); !errors.Is(err, warden.ErrNoSandbox) {
+	if _, err := g.tryStart(g.Ctx(), o); !errors.Is(err, warden.ErrNoSandbox) {
 		t.Fatalf("claimed: %v", err)
 	}
-	o.Sandbox, o.Payload, o.Launch = "", nil, g.launch(string(o.Backend), "", "read x < "+g.fifo("go")+"; exit 4")
+	o.Sandbox, o.Payload, o.Launch = "", nil, launch(g.home, string(o.Backend), "", "read x < "+g.Fifo("go")+"; exit 4")
 	g.start(o)
-	g.open("go")
+	g.Open("go")
 	if exit := g.wait(o.Backend); exit.Code == nil || *exit.Code != 4 {
 		t.Errorf("launched instead: %+v", exit)
 	}
@@ -126,11 +126,11 @@ func TestASandboxThatDoesNotReadIsSpent(t *testing.T) {
 	g.grouped()
 	id := g.prepareThat("sleep 60")
 	o := g.claim(time.Minute, id, "echo "+strings.Repeat("x", 1<<20))
-	if _, err := g.tryStart(g.ctx(), o); !errors.Is(err, warden.ErrNoSandbox) {
+	if _, err := g.tryStart(g.Ctx(), o); !errors.Is(err, warden.ErrNoSandbox) {
 		t.Fatalf("claimed: %v", err)
 	}
-	if alive(g.init(id)) || len(g.groups()) != 0 || len(g.table().Entries()) != 0 {
-		t.Errorf("left: process %q, cgroups %v, entries %v", stat(g.init(id)), g.groups(), g.table().Entries())
+	if dronetest.Alive(g.init(id)) || len(g.groups()) != 0 || len(g.Table().Entries()) != 0 {
+		t.Errorf("left: process %q, cgroups %v, entries %v", dronetest.Stat(g.init(id)), g.groups(), g.Table().Entries())
 	}
 }
 
@@ -138,11 +138,11 @@ func TestAWardenThatDiesAmidAClaimLeavesNothing(t *testing.T) {
 	g := newRig(t)
 	g.grouped()
 	id := g.prepareThat("sleep 60")
-	g.settled()
+	g.Settled()
 	o := g.claim(time.Minute, id, "echo "+strings.Repeat("x", 1<<20))
 	done := make(chan plane.Exit, 1)
 	go func() {
-		r, err := g.tryStart(g.ctx(), o)
+		r, err := g.tryStart(g.Ctx(), o)
 		if err != nil || r.Exit == nil {
 			t.Errorf("asked again: %+v, %v", r, err)
 			close(done)
@@ -150,13 +150,13 @@ func TestAWardenThatDiesAmidAClaimLeavesNothing(t *testing.T) {
 		}
 		done <- *r.Exit
 	}()
-	tb := g.table()
-	g.eventually("it is being claimed", func() bool { return tb.Used() == 1 })
+	tb := g.Table()
+	g.Eventually("it is being claimed", func() bool { return tb.Used() == 1 })
 	g.kill("warden")
 	if exit := <-done; exit.Message == "" {
 		t.Errorf("exit %+v", exit)
 	}
-	if alive(g.init(id)) {
+	if dronetest.Alive(g.init(id)) {
 		t.Error("it runs")
 	}
 }
@@ -171,19 +171,19 @@ func TestSandboxesEndWithTheirAgent(t *testing.T) {
 	pid := g.init(killed)
 	_ = agent.Process.Kill()
 	g.gone(pid)
-	g.eventually("its cgroup is gone", func() bool { return len(g.groups()) == 0 })
+	g.Eventually("its cgroup is gone", func() bool { return len(g.groups()) == 0 })
 	g.agent(replaced)
 	pid = g.init(replaced)
 	own := g.prepare() // connects, in place of the other agent
 	g.gone(pid)
-	g.eventually("only our own is left", func() bool { return slices.Equal(g.groups(), []string{own}) })
+	g.Eventually("only our own is left", func() bool { return slices.Equal(g.groups(), []string{own}) })
 	if all := g.sandboxes(); len(all) != 1 || all[0] != own {
 		t.Errorf("prepared %v", all)
 	}
 	pid = g.init(own)
 	g.line.Close()
 	g.gone(pid)
-	g.eventually("nothing is left", func() bool { return len(g.groups()) == 0 })
+	g.Eventually("nothing is left", func() bool { return len(g.groups()) == 0 })
 }
 
 func TestSandboxesEndWithTheWarden(t *testing.T) {
@@ -201,8 +201,8 @@ func TestSandboxesEndWithTheWarden(t *testing.T) {
 			for _, pid := range pids {
 				g.gone(pid)
 			}
-			g.eventually("their cgroups are gone", func() bool { return len(g.groups()) == 0 })
-			if _, err := g.tryStart(g.ctx(), g.claim(time.Minute, ids[0], "echo no")); !errors.Is(err, warden.ErrNoSandbox) {
+			g.Eventually("their cgroups are gone", func() bool { return len(g.groups()) == 0 })
+			if _, err := g.tryStart(g.Ctx(), g.claim(time.Minute, ids[0], "echo no")); !errors.Is(err, warden.ErrNoSandbox) {
 				t.Errorf("claimed: %v", err)
 			}
 		})
@@ -230,10 +230,10 @@ func TestASandboxThatIsBeingLaunchedLeavesNothing(t *testing.T) {
 			g := newRig(t)
 			g.grouped()
 			c := g.client()
-			g.settled()
+			g.Settled()
 			id := warden.NewSandboxID()
-			s := warden.Sandbox{ID: id, Launch: *g.launch(id, "setsid sleep 60 & echo $! > "+g.file("launching")+"; sleep 60", waits)}
-			ctx, cancel := context.WithCancel(g.ctx())
+			s := warden.Sandbox{ID: id, Launch: *launch(g.home, id, "setsid sleep 60 & echo $! > "+g.File("launching")+"; sleep 60", waits)}
+			ctx, cancel := context.WithCancel(g.Ctx())
 			done := make(chan error, 1)
 			go func() { done <- c.Prepare(ctx, s) }()
 			var pid int
@@ -251,7 +251,7 @@ func TestASandboxThatIsBeingLaunchedLeavesNothing(t *testing.T) {
 			}
 			cancel()
 			g.gone(pid)
-			g.eventually("its cgroup is gone", func() bool { return len(g.groups()) == 0 })
+			g.Eventually("its cgroup is gone", func() bool { return len(g.groups()) == 0 })
 		})
 	}
 }
@@ -260,31 +260,31 @@ func TestWhatClaimedASandboxOutlivesThePartsAndKeepsItsDeadline(t *testing.T) {
 	g := newRig(t)
 	g.grouped()
 	id := g.prepare()
-	o := g.claim(time.Minute, id, "setsid sleep 60 & echo $! > "+g.file("child")+"; echo up; sleep 60")
+	o := g.claim(time.Minute, id, "setsid sleep 60 & echo $! > "+g.File("child")+"; echo up; sleep 60")
 	r := g.start(o)
-	g.outputs(o.Backend, "up")
+	g.Outputs(g.line, o.Backend, "up")
 	for _, part := range []string{"warden", "reaper", "warden"} {
 		g.kill(part)
-		if b := g.found()[o.Backend]; b.Pid != r.Pid || b.Group.String() != id || !alive(r.Pid) {
+		if b := g.found()[o.Backend]; b.Pid != r.Pid || b.Group.String() != id || !dronetest.Alive(r.Pid) {
 			t.Fatalf("after the death of the %s: %+v", part, b)
 		}
 	}
 	var child int
 	_, _ = fmt.Sscan(g.appears("child"), &child)
-	w := g.signal("warden", syscall.SIGSTOP)
-	g.table().Shorten(o.Backend, now())
+	w := g.Signal("warden", syscall.SIGSTOP)
+	g.Table().Shorten(o.Backend, now())
 	g.gone(r.Pid)
 	g.gone(child)
 	_ = syscall.Kill(w, syscall.SIGCONT)
 	g.wait(o.Backend)
-	g.eventually("its cgroup is gone", func() bool { return len(g.groups()) == 0 })
+	g.Eventually("its cgroup is gone", func() bool { return len(g.groups()) == 0 })
 }
 
 func TestAClaimPastItsDeadlineLeavesTheSandbox(t *testing.T) {
 	g := newRig(t)
 	g.grouped()
 	id := g.prepare()
-	if _, _, err := g.client().Start(g.ctx(), g.claim(-time.Millisecond, id, "echo no")); !errors.Is(err, warden.ErrDead) {
+	if _, _, err := g.client().Start(g.Ctx(), g.claim(-time.Millisecond, id, "echo no")); !errors.Is(err, warden.ErrDead) {
 		t.Errorf("claimed: %v", err)
 	}
 	if all := g.sandboxes(); len(all) != 1 {
@@ -297,7 +297,7 @@ func TestASandboxCostsFourDescriptors(t *testing.T) {
 	g.grouped()
 	g.prepare()
 	count := func() int {
-		d, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.pid("warden")))
+		d, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.Pid("warden")))
 		if err != nil {
 			t.Skip("descriptors can't be counted here")
 		}

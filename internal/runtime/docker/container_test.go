@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/runtime"
 	"plane/internal/runtime/docker"
 )
@@ -62,8 +63,8 @@ func secure(t *testing.T) {
 	g := newRig(t)
 	u := g.unit(time.Minute, "cat", "/proc/self/status", "cat", "/proc/net/dev", "dial", "tcp", "169.254.169.254:80", "dial", "udp", "[2001:db8::1]:53", "sleep")
 	p := g.start(u)
-	g.outputs(u.Backend, "dial: dial udp")
-	out := g.output(u.Backend)
+	g.Outputs(g.r, u.Backend, "dial: dial udp")
+	out := g.Output(g.r, u.Backend)
 	for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2", "network is unreachable"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q isn't in %s", want, out)
@@ -80,7 +81,7 @@ func secure(t *testing.T) {
 	if want := (plane.GateAddress{Socket: g.home.GateSocket(), Backend: u.Backend, Port: 8080}); !ok || a != want {
 		t.Errorf("address %q", p.Address())
 	}
-	if !alive(p.Pid()) {
+	if !dronetest.Alive(p.Pid()) {
 		t.Error("its pid isn't one")
 	}
 }
@@ -94,9 +95,9 @@ func limits(t *testing.T) {
 		CPUPeriod: n(50_000), CPUPeriodPercent: n(20), CPUTimeLimit: n(7), MemoryLimitBytes: n(50<<20 + 1), PidsLimit: n(99), OpenFilesLimit: n(123),
 	}
 	g.start(u)
-	g.outputs(u.Backend, "so\n")
+	g.Outputs(g.r, u.Backend, "so\n")
 	for _, want := range []string{"nofile 123 123\n", "cpu 7 7\n", "52428800\n", "10000"} { // memory in whole pages
-		if out := g.output(u.Backend); !strings.Contains(out, want) {
+		if out := g.Output(g.r, u.Backend); !strings.Contains(out, want) {
 			t.Errorf("%q isn't in %s", want, out)
 		}
 	}
@@ -117,11 +118,11 @@ func refusedLimit(t *testing.T) {
 	u := g.unit(time.Minute, "sleep")
 	disk := int64(1 << 30)
 	u.Executable.Limits.DiskLimitBytes = &disk
-	_, err := g.r.Start(g.ctx(), u)
+	_, err := g.r.Start(g.Ctx(), u)
 	if err == nil || !strings.Contains(err.Error(), "storage-opt") {
 		t.Errorf("got %v", err)
 	}
-	if found, err := g.r.Found(g.ctx()); err != nil || len(found) != 0 {
+	if found, err := g.r.Found(g.Ctx()); err != nil || len(found) != 0 {
 		t.Errorf("left: %v %v", found, err)
 	}
 }
@@ -133,9 +134,9 @@ func imagesCommand(t *testing.T) {
 	u.Executable.Image, u.Executable.Command, u.Executable.Dir, u.Port = "own", nil, "/etc", 9191
 	u.Env = append(u.Env, "PORT=9191")
 	p := g.start(u)
-	g.outputs(u.Backend, "serves")
+	g.Outputs(g.r, u.Backend, "serves")
 	for _, want := range []string{"its own\n", "root:x:0", "PORT=9191\n"} {
-		if out := g.output(u.Backend); !strings.Contains(out, want) {
+		if out := g.Output(g.r, u.Backend); !strings.Contains(out, want) {
 			t.Errorf("%q isn't in %s", want, out)
 		}
 	}
@@ -146,7 +147,7 @@ func imagesCommand(t *testing.T) {
 
 func engineRuntime(t *testing.T) {
 	g := newRig(t, func(o *docker.Options) { o.EngineRuntime = "crun" })
-	if err := g.r.Check(g.ctx()); err != nil {
+	if err := g.r.Check(g.Ctx()); err != nil {
 		t.Error(err)
 	}
 	u := g.unit(time.Minute, "sleep")
@@ -155,7 +156,7 @@ func engineRuntime(t *testing.T) {
 		t.Errorf("it runs by %s", got)
 	}
 	none := newRig(t, func(o *docker.Options) { o.EngineRuntime = "runsc" })
-	if err := none.r.Check(g.ctx()); err == nil || !strings.Contains(err.Error(), `no runtime "runsc"; install it`) {
+	if err := none.r.Check(g.Ctx()); err == nil || !strings.Contains(err.Error(), `no runtime "runsc"; install it`) {
 		t.Errorf("check: %v", err)
 	}
 }
@@ -173,13 +174,13 @@ func logConfig(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		if config.Type != "none" {
-			g.outputs(u.Backend, "this\n")
+			g.Outputs(g.r, u.Backend, "this\n")
 			continue
 		}
-		if _, err := g.r.Output(g.ctx(), u.Backend, 0, false); err == nil || !strings.Contains(err.Error(), "does not support reading") {
+		if _, err := g.r.Output(g.Ctx(), u.Backend, 0, false); err == nil || !strings.Contains(err.Error(), "does not support reading") {
 			t.Errorf("output that isn't kept: %v", err)
 		}
-		_ = p.Stop(g.ctx(), plane.Soft)
+		_ = p.Stop(g.Ctx(), plane.Soft)
 		if exit := g.wait(p); exit.Code == nil || *exit.Code != 0 || exit.Message != "" {
 			t.Errorf("exit %+v", exit)
 		}
@@ -190,11 +191,11 @@ func gpus(t *testing.T) {
 	g := newRig(t)
 	u := g.unit(time.Minute, "sleep")
 	u.Executable.GPUs = "2"
-	_, err := g.r.Start(g.ctx(), u)
+	_, err := g.r.Start(g.Ctx(), u)
 	if err == nil || !strings.Contains(err.Error(), "the Docker engine refuses to start it: could not select device driver") || !strings.Contains(err.Error(), "gpu") {
 		t.Errorf("got %v", err)
 	}
-	g.eventually("nothing of it is left", func() bool { return g.containers("-aq") == "" })
+	g.Eventually("nothing of it is left", func() bool { return g.containers("-aq") == "" })
 }
 
 func users(t *testing.T) {
@@ -213,7 +214,7 @@ func users(t *testing.T) {
 	u := g.unit(time.Minute, "sleep")
 	u.Executable.User = "nobody"
 	u.Data, u.DataNew = t.TempDir(), true
-	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "nobody") {
+	if _, err := g.r.Start(g.Ctx(), u); err == nil || !strings.Contains(err.Error(), "nobody") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -244,7 +245,7 @@ func mountsBelow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mount := range []string{`"a/link"`, `"a/link/c"`, `"../x"`, `"/etc"`, `".a"`} {
-		if _, err := g.r.Start(g.ctx(), mounting(mount)); err == nil || !strings.Contains(err.Error(), "mount") {
+		if _, err := g.r.Start(g.Ctx(), mounting(mount)); err == nil || !strings.Contains(err.Error(), "mount") {
 			t.Errorf("%s: %v", mount, err)
 		}
 	}
@@ -258,12 +259,12 @@ func mountsBelow(t *testing.T) {
 
 func networks(t *testing.T) {
 	g := newRig(t, func(o *docker.Options) { o.Networks = []string{"inner"} })
-	if err := g.r.Check(g.ctx()); err == nil || !strings.Contains(err.Error(), "docker network create inner") {
+	if err := g.r.Check(g.Ctx()); err == nil || !strings.Contains(err.Error(), "docker network create inner") {
 		t.Errorf("check: %v", err)
 	}
 	g.docker("network", "create", "--internal", "inner")
 	defer g.docker("network", "rm", "inner")
-	if err := g.r.Check(g.ctx()); err != nil {
+	if err := g.r.Check(g.Ctx()); err != nil {
 		t.Error(err)
 	}
 	name := "inner"
@@ -275,7 +276,7 @@ func networks(t *testing.T) {
 	other := "host"
 	u = g.unit(time.Minute, "sleep")
 	u.Executable.NetworkName = &other
-	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "--docker-networks") {
+	if _, err := g.r.Start(g.Ctx(), u); err == nil || !strings.Contains(err.Error(), "--docker-networks") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -286,9 +287,9 @@ func stopSignal(t *testing.T) {
 		u := g.unit(time.Minute, "signal")
 		u.Executable.Image = image
 		p := g.start(u)
-		g.outputs(u.Backend, "waits")
+		g.Outputs(g.r, u.Backend, "waits")
 		for range 2 {
-			if err := p.Stop(g.ctx(), plane.Soft); err != nil && err != runtime.ErrGone {
+			if err := p.Stop(g.Ctx(), plane.Soft); err != nil && err != runtime.ErrGone {
 				t.Fatal(err)
 			}
 		}
@@ -317,18 +318,18 @@ func usage(t *testing.T) {
 	g := newRig(t)
 	u := g.unit(time.Minute, "eat", "20", "write", "/big", "dial", "tcp", "127.0.0.1:1", "sleep")
 	p := g.start(u)
-	g.outputs(u.Backend, "dial:")
+	g.Outputs(g.r, u.Backend, "dial:")
 	m := p.(runtime.Meter)
-	g.eventually("it has eaten", func() bool {
-		u, err := m.Usage(g.ctx())
+	g.Eventually("it has eaten", func() bool {
+		u, err := m.Usage(g.Ctx())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return u.Memory > 0 && u.CPU > 0 && u.Pids > 0 && u.Received > 0 && u.Disk > 0
 	})
-	_ = p.Stop(g.ctx(), plane.Hard)
+	_ = p.Stop(g.Ctx(), plane.Hard)
 	g.wait(p)
-	if u, err := m.Usage(g.ctx()); err == nil && (u.Memory < 0 || u.Memory > 1<<40) {
+	if u, err := m.Usage(g.Ctx()); err == nil && (u.Memory < 0 || u.Memory > 1<<40) {
 		t.Errorf("trap 44: of a dead one %+v", u)
 	}
 }
@@ -354,7 +355,7 @@ func prune(t *testing.T) {
 	mine.Backend, mine.Doors = "mine", ""
 	g.wait(g.start(mine))
 	for _, r := range []*rig{g, other} {
-		if err := r.r.Prune(g.ctx()); err != nil {
+		if err := r.r.Prune(g.Ctx()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -366,22 +367,22 @@ func prune(t *testing.T) {
 			t.Errorf("%s is there: %v", name, !want)
 		}
 	}
-	p, err := other.r.Attach(g.ctx(), kept.Backend)
+	p, err := other.r.Attach(g.Ctx(), kept.Backend)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Forget(g.ctx()); err != nil { // kept for an hour, for people to look at
+	if err := p.Forget(g.Ctx()); err != nil { // kept for an hour, for people to look at
 		t.Fatal(err)
 	}
-	if err := other.r.Prune(g.ctx()); err != nil || !there("plane-of-another") {
+	if err := other.r.Prune(g.Ctx()); err != nil || !there("plane-of-another") {
 		t.Errorf("too young to be pruned: %v", err)
 	}
 	other.r.Close()
 	other.r = other.runtime(func(o *docker.Options) { o.PruneAge = time.Millisecond })
-	if err := other.r.Prune(g.ctx()); err != nil || there("plane-of-another") || !there("plane-of-another-2") {
+	if err := other.r.Prune(g.Ctx()); err != nil || there("plane-of-another") || !there("plane-of-another-2") {
 		t.Errorf("older than the bound: %v", err)
 	}
-	if q, err := g.r.Attach(g.ctx(), mine.Backend); err != nil || q.Forget(g.ctx()) != nil {
+	if q, err := g.r.Attach(g.Ctx(), mine.Backend); err != nil || q.Forget(g.Ctx()) != nil {
 		t.Fatal(err)
 	}
 	if there("plane-mine") {
@@ -393,13 +394,13 @@ func prune(t *testing.T) {
 // drop ends a backend and forgets it.
 func (g *rig) drop(id plane.BackendID) {
 	g.t.Helper()
-	p, err := g.r.Attach(g.ctx(), id)
+	p, err := g.r.Attach(g.Ctx(), id)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	_ = p.Stop(g.ctx(), plane.Hard)
+	_ = p.Stop(g.Ctx(), plane.Hard)
 	g.wait(p)
-	if err := p.Forget(g.ctx()); err != nil {
+	if err := p.Forget(g.Ctx()); err != nil {
 		g.t.Fatal(err)
 	}
 }
@@ -408,13 +409,13 @@ func noImage(t *testing.T) {
 	g := newRig(t)
 	u := g.unit(time.Minute)
 	u.Executable.Image, u.Executable.PullPolicy = "nowhere:1", plane.PullNever
-	if p, err := g.r.Prepare(g.ctx(), u, nil); err != nil || p.Digest != "" {
+	if p, err := g.r.Prepare(g.Ctx(), u, nil); err != nil || p.Digest != "" {
 		t.Errorf("Never looks: %v %v", p, err)
 	}
-	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "nowhere:1") {
+	if _, err := g.r.Start(g.Ctx(), u); err == nil || !strings.Contains(err.Error(), "nowhere:1") {
 		t.Errorf("got %v", err)
 	}
-	if found, err := g.r.Found(g.ctx()); err != nil || len(found) != 0 {
+	if found, err := g.r.Found(g.Ctx()); err != nil || len(found) != 0 {
 		t.Errorf("left: %v %v", found, err)
 	}
 }
@@ -436,17 +437,17 @@ func stopsEarly(t *testing.T) {
 		var p runtime.Process
 		go func() {
 			var err error
-			p, err = g.r.Start(g.ctx(), u)
+			p, err = g.r.Start(g.Ctx(), u)
 			done <- err
 		}()
 		<-time.After(after)
-		c, err := g.r.Connect(g.ctx())
+		c, err := g.r.Connect(g.Ctx())
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = c.Stop(g.ctx(), u.Backend, plane.Hard)
+		_ = c.Stop(g.Ctx(), u.Backend, plane.Hard)
 		if err := <-done; err == nil {
-			_ = p.Stop(g.ctx(), plane.Hard)
+			_ = p.Stop(g.Ctx(), plane.Hard)
 			g.wait(p)
 		}
 		if g.marked(u.Backend) {
@@ -463,7 +464,7 @@ func endsAtOnce(t *testing.T) {
 	}
 	u := g.unit(time.Minute)
 	u.Executable.Command = []string{"/nothing"}
-	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), `no command "/nothing" that can be run (no such file or directory); correct`) {
+	if _, err := g.r.Start(g.Ctx(), u); err == nil || !strings.Contains(err.Error(), `no command "/nothing" that can be run (no such file or directory); correct`) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -473,7 +474,7 @@ func foreign(t *testing.T) {
 	u := g.unit(time.Minute, "sleep")
 	g.docker("create", "--name", containerOf(u.Backend), "server")
 	defer g.docker("rm", containerOf(u.Backend))
-	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "not of this drone") {
+	if _, err := g.r.Start(g.Ctx(), u); err == nil || !strings.Contains(err.Error(), "not of this drone") {
 		t.Errorf("got %v", err)
 	}
 	if g.inspected(u.Backend, "{{.State.Status}}") != "created" {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/warden"
 	"plane/internal/runtime"
 	"plane/internal/runtime/docker"
@@ -20,13 +21,13 @@ func execs(t *testing.T) {
 	g := newRig(t)
 	u := g.unit(time.Minute)
 	p := g.start(u)
-	g.outputs(u.Backend, "serves")
+	g.Outputs(g.r, u.Backend, "serves")
 	x := p.(runtime.Execer)
 	run := func(c runtime.Command) (int, string, string) {
 		t.Helper()
 		var out, errs bytes.Buffer
 		c.Stdout, c.Stderr = &out, &errs
-		code, err := x.Exec(g.ctx(), c)
+		code, err := x.Exec(g.Ctx(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,9 +50,9 @@ func execs(t *testing.T) {
 	if code, _, _ := run(runtime.Command{Argv: []string{"/nothing"}}); code == 0 {
 		t.Error("a command that isn't there succeeds")
 	}
-	_ = p.Stop(g.ctx(), plane.Hard)
+	_ = p.Stop(g.Ctx(), plane.Hard)
 	g.wait(p)
-	if _, err := x.Exec(g.ctx(), runtime.Command{Argv: []string{"/server"}}); !errors.Is(err, runtime.ErrGone) {
+	if _, err := x.Exec(g.Ctx(), runtime.Command{Argv: []string{"/server"}}); !errors.Is(err, runtime.ErrGone) {
 		t.Errorf("of one that ended: %v", err)
 	}
 }
@@ -61,12 +62,12 @@ func execsGivenUp(t *testing.T) {
 	g := newRig(t)
 	u := g.unit(time.Minute)
 	p := g.start(u)
-	g.outputs(u.Backend, "serves")
+	g.Outputs(g.r, u.Backend, "serves")
 	x := p.(runtime.Execer)
 	// give starts a command and gives it up when said to, or that much later.
 	give := func(after time.Duration, when <-chan struct{}) {
 		t.Helper()
-		ctx, cancel := context.WithCancel(g.ctx())
+		ctx, cancel := context.WithCancel(g.Ctx())
 		defer cancel()
 		out := started{seen: cancel}
 		if when != nil || after > 0 {
@@ -99,13 +100,13 @@ func execsGivenUp(t *testing.T) {
 		all.Go(func() { give(after, nil) })
 	}
 	all.Wait()
-	g.eventually("commands given up are killed", dead)
+	g.Eventually("commands given up are killed", dead)
 	// While the engine is stopped: one that runs at once, one that it has been
 	// asked for when it wakes.
 	frozen := make(chan struct{})
 	go func() {
 		defer close(frozen)
-		g.eventually("the command runs", func() bool { return !dead() })
+		g.Eventually("the command runs", func() bool { return !dead() })
 		g.engine.Freeze(t)
 	}()
 	give(0, frozen)
@@ -123,11 +124,11 @@ func execsGivenUp(t *testing.T) {
 		}()
 		give(0, frozen)
 	}
-	if code, err := x.Exec(g.ctx(), runtime.Command{Argv: []string{"/server", "exit", "0"}}); code != 0 || err != nil {
+	if code, err := x.Exec(g.Ctx(), runtime.Command{Argv: []string{"/server", "exit", "0"}}); code != 0 || err != nil {
 		t.Errorf("%d, %v", code, err)
 	}
-	g.eventually("the command is killed", dead)
-	if !alive(p.Pid()) {
+	g.Eventually("the command is killed", dead)
+	if !dronetest.Alive(p.Pid()) {
 		t.Error("the backend ended with the commands")
 	}
 }
@@ -171,11 +172,11 @@ func cutShort(t *testing.T) {
 		if state == "ended" {
 			u.Executable.Command = []string{"/server", "say", "so", "exit", "6"}
 		}
-		c, err := g.r.Connect(g.ctx())
+		c, err := g.r.Connect(g.Ctx())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Guard(g.ctx(), warden.Order{Backend: u.Backend, Key: u.Key.Hash(), Policy: u.Policy, Epoch: 1, Deadline: u.Deadline, Port: 8080, Runtime: "docker"}); err != nil {
+		if _, err := c.Guard(g.Ctx(), warden.Order{Backend: u.Backend, Key: u.Key.Hash(), Policy: u.Policy, Epoch: 1, Deadline: u.Deadline, Port: 8080, Runtime: "docker"}); err != nil {
 			t.Fatal(err)
 		}
 		if state != "guarded" {
@@ -185,30 +186,30 @@ func cutShort(t *testing.T) {
 			out, _ := g.dockerSays(append(args, u.Executable.Command[1:]...)...)
 			t.Logf("%s: %s", state, out)
 		}
-		found, err := g.r.Found(g.ctx())
+		found, err := g.r.Found(g.Ctx())
 		if err != nil || len(found) != 1 {
 			t.Fatalf("%s: found %v, %v", state, found, err)
 		}
-		p, err := g.r.Attach(g.ctx(), u.Backend)
+		p, err := g.r.Attach(g.Ctx(), u.Backend)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if runs {
-			brief, cancel := context.WithTimeout(g.ctx(), 300*time.Millisecond)
+			brief, cancel := context.WithTimeout(g.Ctx(), 300*time.Millisecond)
 			if _, err := p.Wait(brief); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s: %v", state, err)
 			}
 			cancel()
-			if !alive(p.Pid()) {
+			if !dronetest.Alive(p.Pid()) {
 				t.Errorf("%s: its pid isn't known", state)
 			}
-			_ = p.Stop(g.ctx(), plane.Hard)
+			_ = p.Stop(g.Ctx(), plane.Hard)
 		}
 		exit := g.wait(p)
 		if state == "ended" && (exit.Code == nil || *exit.Code != 6 || exit.Output != "so") {
 			t.Errorf("%s: %+v", state, exit)
 		}
-		if err := p.Forget(g.ctx()); err != nil {
+		if err := p.Forget(g.Ctx()); err != nil {
 			t.Fatal(err)
 		}
 		if left := g.containers("-aq"); left != "" {
@@ -221,18 +222,18 @@ func outputs(t *testing.T) {
 	g := newRig(t)
 	u := g.unit(time.Minute, "say", "one", "say", "two", "say", "three", "sleep")
 	p := g.start(u)
-	g.outputs(u.Backend, "three\n")
-	r, err := g.r.Output(g.ctx(), u.Backend, 2, true)
+	g.Outputs(g.r, u.Backend, "three\n")
+	r, err := g.r.Output(g.Ctx(), u.Backend, 2, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	_ = p.Stop(g.ctx(), plane.Soft)
+	_ = p.Stop(g.Ctx(), plane.Soft)
 	if b, err := io.ReadAll(r); err != nil || string(b) != "two\nthree\n" {
 		t.Errorf("followed %q, %v", b, err)
 	}
 	g.wait(p)
-	if got := g.output(u.Backend); got != "one\ntwo\nthree\n" {
+	if got := g.Output(g.r, u.Backend); got != "one\ntwo\nthree\n" {
 		t.Errorf("kept %q", got)
 	}
 }

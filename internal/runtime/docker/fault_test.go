@@ -18,6 +18,7 @@ import (
 
 	"plane"
 	"plane/internal/dockertest"
+	"plane/internal/drone/dronetest"
 	"plane/internal/runtime"
 )
 
@@ -28,7 +29,7 @@ const tolerance = 2400 * time.Millisecond
 // gone waits until nothing of the backend runs, and looks how late that is.
 func (g *rig) gone(p runtime.Process, u runtime.Unit) {
 	g.t.Helper()
-	g.eventually("it is gone", func() bool { return !alive(p.Pid()) && !g.marked(u.Backend) })
+	g.Eventually("it is gone", func() bool { return !dronetest.Alive(p.Pid()) && !g.marked(u.Backend) })
 	if late := leaseNow().Sub(u.Deadline); late < -10*time.Millisecond || late > tolerance {
 		g.t.Errorf("gone %v after the deadline", late)
 	}
@@ -63,17 +64,17 @@ func deadlines(t *testing.T, rigs [4]*rig, life time.Duration, fault, mend func(
 	for i, g := range rigs {
 		units[i] = g.unit(life, "stubborn", "say", "up", "sleep")
 		ready.Go(func() {
-			if processes[i], _ = g.r.Start(g.ctx(), units[i]); processes[i] != nil {
-				g.outputs(units[i].Backend, "up")
-				g.settled()
+			if processes[i], _ = g.r.Start(g.Ctx(), units[i]); processes[i] != nil {
+				g.Outputs(g.r, units[i].Backend, "up")
+				g.Settled()
 			}
 		})
 	}
 	ready.Wait()
 	// Beside the engine, with one of them each: nothing,
 	_, err := rigs[1].dockerSays("pause", containerOf(units[1].Backend))
-	old := rigs[2].kill("warden", syscall.SIGKILL)
-	stopped := rigs[3].kill("warden", syscall.SIGSTOP)
+	old := rigs[2].Signal("warden", syscall.SIGKILL)
+	stopped := rigs[3].Signal("warden", syscall.SIGSTOP)
 	fault(t)
 	inTime := err == nil && leaseNow() < units[0].Deadline && !slices.Contains(processes[:], nil)
 	for i, g := range rigs {
@@ -84,7 +85,7 @@ func deadlines(t *testing.T, rigs [4]*rig, life time.Duration, fault, mend func(
 	all.Wait()
 	_ = syscall.Kill(stopped, syscall.SIGCONT)
 	mend(t)
-	rigs[2].replaced("warden", old)
+	rigs[2].Replaced("warden", old)
 	for i, g := range rigs {
 		if processes[i] != nil {
 			g.wait(processes[i])
@@ -110,7 +111,7 @@ func TestTrap54_StartOfAStoppedEngineNeverRunsPastItsDeadline(t *testing.T) {
 		units = append(units, u)
 		starts.Go(func() {
 			<-time.After(time.Until(freeze.Add(-before)))
-			ctx, cancel := context.WithTimeout(g.ctx(), 700*time.Millisecond)
+			ctx, cancel := context.WithTimeout(g.Ctx(), 700*time.Millisecond)
 			defer cancel()
 			began := time.Now()
 			_, err := g.r.Start(ctx, u)
@@ -123,12 +124,12 @@ func TestTrap54_StartOfAStoppedEngineNeverRunsPastItsDeadline(t *testing.T) {
 	<-time.After(time.Until(freeze))
 	g.engine.Freeze(t)
 	starts.Wait()
-	g.eventually("their deadlines pass", func() bool { return leaseNow() > units[len(units)-1].Deadline.Add(100*time.Millisecond) })
+	g.Eventually("their deadlines pass", func() bool { return leaseNow() > units[len(units)-1].Deadline.Add(100*time.Millisecond) })
 	g.engine.Thaw(t)
 	running := func() bool {
 		return slices.ContainsFunc(units, func(u runtime.Unit) bool { return g.marked(u.Backend) })
 	}
-	g.eventually("nothing of them is left", func() bool { return !running() && g.swept() })
+	g.Eventually("nothing of them is left", func() bool { return !running() && g.swept() })
 	if running() {
 		t.Error("one runs")
 	}
@@ -137,20 +138,20 @@ func TestTrap54_StartOfAStoppedEngineNeverRunsPastItsDeadline(t *testing.T) {
 // swept ends and forgets what the runtime has, and reports whether that was nothing.
 func (g *rig) swept() bool {
 	g.t.Helper()
-	found, err := g.r.Found(g.ctx())
+	found, err := g.r.Found(g.Ctx())
 	if err != nil {
 		return false
 	}
 	for _, f := range found {
-		p, err := g.r.Attach(g.ctx(), f.Backend)
+		p, err := g.r.Attach(g.Ctx(), f.Backend)
 		if err != nil {
 			continue // it is cleared and forgotten meanwhile
 		}
-		_ = p.Stop(g.ctx(), plane.Hard)
-		if _, err := p.Wait(g.ctx()); err != nil && !errors.Is(err, runtime.ErrGone) {
+		_ = p.Stop(g.Ctx(), plane.Hard)
+		if _, err := p.Wait(g.Ctx()); err != nil && !errors.Is(err, runtime.ErrGone) {
 			g.t.Fatal(err)
 		}
-		_ = p.Forget(g.ctx())
+		_ = p.Forget(g.Ctx())
 	}
 	return len(found) == 0
 }
@@ -162,17 +163,17 @@ func TestTrap54_StartThatIsGivenUpNeverRuns(t *testing.T) {
 	again.Key = u.Key
 	g.start(g.unit(time.Minute, "sleep")) // so that everything is connected
 	g.engine.Freeze(t)
-	ctx, cancel := context.WithTimeout(g.ctx(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(g.Ctx(), 300*time.Millisecond)
 	defer cancel()
 	if _, err := g.r.Start(ctx, u); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := g.r.Start(g.ctx(), again); err == nil {
+	if _, err := g.r.Start(g.Ctx(), again); err == nil {
 		t.Error("its key is free, though it isn't known what the engine will do")
 	}
 	g.engine.Thaw(t)
-	g.eventually("its key is free", func() bool {
-		p, err := g.r.Start(g.ctx(), again)
+	g.Eventually("its key is free", func() bool {
+		p, err := g.r.Start(g.Ctx(), again)
 		return err == nil && p.Pid() != 0
 	})
 	if g.marked(u.Backend) {
@@ -195,21 +196,21 @@ func TestTrap40_EngineIsKilledAndStartedAgain(t *testing.T) {
 			p := g.start(u)
 			ends := g.unit(time.Minute, "say", "bye", "sleep")
 			q := g.start(ends)
-			r, err := g.r.Output(g.ctx(), u.Backend, 0, true)
+			r, err := g.r.Output(g.Ctx(), u.Backend, 0, true)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer r.Close()
 			lines := follow(t, r)
-			g.outputs(ends.Backend, "bye")
+			g.Outputs(g.r, ends.Backend, "bye")
 			waited := make(chan plane.Exit, 2)
 			go func() { waited <- g.wait(q) }()
 			e.Kill9(t)
-			if !alive(p.Pid()) {
+			if !dronetest.Alive(p.Pid()) {
 				t.Fatal("it died with the engine")
 			}
 			began := time.Now()
-			_ = q.Stop(g.ctx(), plane.Hard)
+			_ = q.Stop(g.Ctx(), plane.Hard)
 			exit := <-waited
 			t.Logf("ended without the engine: %+v after %v", exit, time.Since(began))
 			if (exit.Code == nil || *exit.Code != 137) && exit.Message == "" {
@@ -218,11 +219,11 @@ func TestTrap40_EngineIsKilledAndStartedAgain(t *testing.T) {
 			e.Restart(t)
 			if flag == "--live-restore" {
 				before := lines()
-				g.eventually("its output goes on", func() bool { return lines() > before+10 })
-				if !alive(p.Pid()) {
+				g.Eventually("its output goes on", func() bool { return lines() > before+10 })
+				if !dronetest.Alive(p.Pid()) {
 					t.Fatal("it died with the restart")
 				}
-				_ = p.Stop(g.ctx(), plane.Hard)
+				_ = p.Stop(g.Ctx(), plane.Hard)
 			}
 			exit = g.wait(p)
 			t.Logf("the other: %+v", exit)
@@ -271,22 +272,22 @@ func TestContainersOutliveAgentAndWarden(t *testing.T) {
 	g := newRig(t)
 	u := g.unit(time.Minute, "stubborn", "sleep")
 	p := g.start(u)
-	g.settled()
+	g.Settled()
 	g.r.Close()
-	old := g.kill("warden", syscall.SIGKILL)
-	g.replaced("warden", old)
+	old := g.Signal("warden", syscall.SIGKILL)
+	g.Replaced("warden", old)
 	g.engine.Freeze(t) // found without it
 	g.r = g.runtime()
-	found, err := g.r.Found(g.ctx())
+	found, err := g.r.Found(g.Ctx())
 	if err != nil || len(found) != 1 || found[0].Pid != p.Pid() || found[0].Address != p.Address() {
 		t.Fatalf("found %+v, %v", found, err)
 	}
 	g.engine.Thaw(t)
-	q, err := g.r.Attach(g.ctx(), u.Backend)
-	if err != nil || q.Pid() != p.Pid() || !alive(p.Pid()) {
+	q, err := g.r.Attach(g.Ctx(), u.Backend)
+	if err != nil || q.Pid() != p.Pid() || !dronetest.Alive(p.Pid()) {
 		t.Fatalf("%v", err)
 	}
-	_ = q.Stop(g.ctx(), plane.Hard)
+	_ = q.Stop(g.Ctx(), plane.Hard)
 	if exit := g.wait(q); exit.Signal != "SIGKILL" {
 		t.Errorf("exit %+v", exit)
 	}
@@ -306,7 +307,7 @@ func cycles() int {
 func TestStartsWithRandomDeathsLeaveNothing(t *testing.T) {
 	g := newRig(t)
 	g.wait(g.start(g.unit(time.Minute, "exit", "0")))
-	g.eventually("all is connected, and nothing more", g.swept)
+	g.Eventually("all is connected, and nothing more", g.swept)
 	before := g.leavings()
 	begun := make(chan struct{}) // with every start
 	var chaos, work sync.WaitGroup
@@ -331,7 +332,7 @@ func TestStartsWithRandomDeathsLeaveNothing(t *testing.T) {
 				<-time.After(time.Duration(rand.IntN(100)) * time.Millisecond)
 				g.engine.Thaw(t)
 			case 2:
-				g.replaced("warden", g.kill("warden", syscall.SIGKILL))
+				g.Replaced("warden", g.Signal("warden", syscall.SIGKILL))
 			}
 		}
 	})
@@ -357,8 +358,8 @@ func TestStartsWithRandomDeathsLeaveNothing(t *testing.T) {
 			t.Logf("left: %s", strings.Join(left, "\n"))
 		}
 	})
-	g.eventually("nothing is left", func() bool {
-		if g.r.Prune(g.ctx()) != nil || !g.swept() {
+	g.Eventually("nothing is left", func() bool {
+		if g.r.Prune(g.Ctx()) != nil || !g.swept() {
 			return false
 		}
 		left = slices.DeleteFunc(g.leavings(), func(s string) bool { return slices.Contains(before, s) })
@@ -376,16 +377,16 @@ func (g *rig) cycle(n int) bool {
 		u.Executable.Command = []string{"/server", "say", "x", "exit", "3"}
 	}
 	defer os.RemoveAll(u.Doors) // as the agent does
-	p, err := g.r.Start(g.ctx(), u)
+	p, err := g.r.Start(g.Ctx(), u)
 	if err != nil {
 		return false
 	}
 	if !ends {
-		_ = p.Stop(g.ctx(), plane.Hard)
+		_ = p.Stop(g.Ctx(), plane.Hard)
 	}
-	if _, err := p.Wait(g.ctx()); err != nil {
+	if _, err := p.Wait(g.Ctx()); err != nil {
 		g.t.Errorf("%s: %v", u.Backend, err)
 	}
-	_ = p.Forget(g.ctx())
+	_ = p.Forget(g.Ctx())
 	return true
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/runtime"
 )
 
@@ -20,7 +21,7 @@ func (g *rig) told(p runtime.Process, end func()) (plane.Exit, time.Duration) {
 		known <- time.Now()
 	}()
 	go end()
-	g.eventually("it is dead", func() bool { return !alive(p.Pid()) })
+	g.Eventually("it is dead", func() bool { return !dronetest.Alive(p.Pid()) })
 	dead := time.Now()
 	return exit, max((<-known).Sub(dead), 0)
 }
@@ -40,7 +41,7 @@ func meddled(t *testing.T) {
 		"stop, stubborn":                 {[]string{"stubborn", "sleep"}, func(c string) { g.docker("stop", "-t", "1", c) }, "", 137},
 	} {
 		p := g.start(g.unit(time.Minute, append([]string{"say", "up"}, c.program...)...))
-		g.outputs(backend(p), "up")
+		g.Outputs(g.r, backend(p), "up")
 		exit, _ := g.told(p, func() { c.do(containerOf(backend(p))) })
 		if exit.Code == nil || *exit.Code != c.code || !strings.HasPrefix(exit.Message, "Somebody s") || c.want != "" && exit.Message != c.want {
 			t.Errorf("%s: %+v", name, exit)
@@ -55,7 +56,7 @@ func meddled(t *testing.T) {
 	// Not by others: what Plane does, and what it does itself.
 	for _, args := range [][]string{{"sleep"}, {"exit", "3"}} {
 		p := g.start(g.unit(time.Minute, args...))
-		_ = p.Stop(g.ctx(), plane.Soft)
+		_ = p.Stop(g.Ctx(), plane.Soft)
 		if exit := g.wait(p); exit.Message != "" {
 			t.Errorf("%v: %+v", args, exit)
 		}
@@ -68,9 +69,9 @@ func paused(t *testing.T) {
 	for kind, want := range map[plane.StopKind]string{plane.Soft: "bye", plane.Hard: "serves"} {
 		u := g.unit(time.Minute)
 		p := g.start(u)
-		g.outputs(u.Backend, "serves")
+		g.Outputs(g.r, u.Backend, "serves")
 		g.docker("pause", containerOf(u.Backend))
-		exit, _ := g.told(p, func() { _ = p.Stop(g.ctx(), kind) })
+		exit, _ := g.told(p, func() { _ = p.Stop(g.Ctx(), kind) })
 		if exit.Message != "Somebody had paused its container through the Docker engine." || !strings.HasSuffix(exit.Output, want) {
 			t.Errorf("%s: %+v", kind, exit)
 		}
@@ -114,8 +115,8 @@ func seenSoon(t *testing.T) {
 		program []string
 		end     func(runtime.Process)
 	}{
-		"killed":        {[]string{"sleep"}, func(p runtime.Process) { _ = p.Stop(g.ctx(), plane.Hard) }},
-		"ended":         {[]string{"sleep"}, func(p runtime.Process) { _ = p.Stop(g.ctx(), plane.Soft) }},
+		"killed":        {[]string{"sleep"}, func(p runtime.Process) { _ = p.Stop(g.Ctx(), plane.Hard) }},
+		"ended":         {[]string{"sleep"}, func(p runtime.Process) { _ = p.Stop(g.Ctx(), plane.Soft) }},
 		"out of memory": {[]string{"signal", "eat", "200", "sleep"}, func(p runtime.Process) { g.docker("kill", "-s", "USR2", containerOf(backend(p))) }},
 	} {
 		best := time.Hour

@@ -35,7 +35,7 @@ func (g *rig) prepare(image, policy string) {
 	g.t.Helper()
 	u := g.unit(time.Minute)
 	u.Executable.Image, u.Executable.PullPolicy = image, policy
-	if _, err := g.r.Prepare(g.ctx(), u, func(runtime.Progress) {}); err != nil {
+	if _, err := g.r.Prepare(g.Ctx(), u, func(runtime.Progress) {}); err != nil {
 		g.t.Fatal(err)
 	}
 }
@@ -73,7 +73,7 @@ func (g *rig) has(image string) bool {
 
 func (g *rig) prunes() {
 	g.t.Helper()
-	if err := g.r.Prune(g.ctx()); err != nil {
+	if err := g.r.Prune(g.Ctx()); err != nil {
 		g.t.Fatal(err)
 	}
 }

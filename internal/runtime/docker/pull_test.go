@@ -38,13 +38,13 @@ func TestPulls(t *testing.T) {
 		"no name at all":            {unit("Not A Name", "", nil), "no name of an image"},
 		"a registry that is silent": {unit("127.0.0.1:1/app", "", nil), "127.0.0.1:1"},
 	} {
-		_, err := g.r.Prepare(g.ctx(), c.u, func(runtime.Progress) {})
+		_, err := g.r.Prepare(g.Ctx(), c.u, func(runtime.Progress) {})
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	for _, c := range []*plane.Credentials{right, {IdentityToken: "secret-identity"}} {
-		if _, err := g.r.Prepare(g.ctx(), unit(bearer, plane.PullAlways, c), func(runtime.Progress) {}); err != nil {
+		if _, err := g.r.Prepare(g.Ctx(), unit(bearer, plane.PullAlways, c), func(runtime.Progress) {}); err != nil {
 			t.Errorf("%v: %v", c, err)
 		}
 	}
@@ -55,7 +55,7 @@ func TestPulls(t *testing.T) {
 	last := map[int]runtime.Progress{}
 	for i := range 5 {
 		all.Go(func() {
-			p, err := g.r.Prepare(g.ctx(), unit(name, plane.PullIfNotPresent, right), func(p runtime.Progress) {
+			p, err := g.r.Prepare(g.Ctx(), unit(name, plane.PullIfNotPresent, right), func(p runtime.Progress) {
 				mu.Lock()
 				defer mu.Unlock()
 				last[i] = p
@@ -76,17 +76,17 @@ func TestPulls(t *testing.T) {
 	}
 	// What is there needs no registry, unless it is to be asked.
 	u := unit(name, "", nil)
-	if _, err := g.r.Prepare(g.ctx(), u, nil); err != nil {
+	if _, err := g.r.Prepare(g.Ctx(), u, nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := g.r.Prepare(g.ctx(), unit(name, plane.PullAlways, nil), func(runtime.Progress) {}); err == nil {
+	if _, err := g.r.Prepare(g.Ctx(), unit(name, plane.PullAlways, nil), func(runtime.Progress) {}); err == nil {
 		t.Error("Always doesn't ask")
 	}
-	g.outputs(g.started(u), "serves")
-	if err := g.r.Prune(g.ctx()); err != nil { // just asked for, and used
+	g.Outputs(g.r, g.started(u), "serves")
+	if err := g.r.Prune(g.Ctx()); err != nil { // just asked for, and used
 		t.Error(err)
 	}
-	if _, err := g.r.Prepare(g.ctx(), unit(name, plane.PullNever, nil), nil); err != nil {
+	if _, err := g.r.Prepare(g.Ctx(), unit(name, plane.PullNever, nil), nil); err != nil {
 		t.Errorf("it was pruned: %v", err)
 	}
 }

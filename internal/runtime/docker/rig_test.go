@@ -3,17 +3,12 @@ package docker_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,7 +19,6 @@ import (
 	"plane/internal/drone/dronetest"
 	"plane/internal/drone/home"
 	"plane/internal/drone/leaseclock"
-	"plane/internal/drone/means"
 	"plane/internal/drone/warden"
 	"plane/internal/image/imagetest"
 	"plane/internal/runtime"
@@ -52,6 +46,7 @@ func engine(t *testing.T) *dockertest.Engine {
 
 // rig is a drone without an agent: the test is the agent.
 type rig struct {
+	*dronetest.Rig
 	t      *testing.T
 	home   home.Home
 	engine *dockertest.Engine
@@ -69,15 +64,8 @@ func newRig(t *testing.T, change ...func(*docker.Options)) *rig {
 
 func newRigAt(t *testing.T, e *dockertest.Engine, change ...func(*docker.Options)) *rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "plane")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := home.New(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &rig{t: t, home: h, engine: e}
+	g := &rig{Rig: dronetest.New(t), t: t, engine: e}
+	g.home = g.Home()
 	g.r = g.runtime(change...)
 	t.Cleanup(g.end)
 	return g
@@ -104,27 +92,9 @@ func (g *rig) runtime(change ...func(*docker.Options)) *docker.Runtime {
 func (g *rig) end() {
 	g.r.Close()
 	r := g.runtime()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
 	if _, watched := g.home.Holder("warden"); watched {
-		found, err := r.Found(ctx)
-		if err != nil {
-			g.t.Errorf("at the end: %v", err)
-		}
-		var all sync.WaitGroup
-		for _, f := range found {
-			all.Go(func() {
-				if p, err := r.Attach(ctx, f.Backend); err == nil {
-					_ = p.Stop(ctx, plane.Hard)
-					if _, err := p.Wait(ctx); err != nil {
-						g.t.Errorf("at the end: %s: %v", f.Backend, err)
-					}
-					_ = p.Forget(ctx)
-				}
-			})
-		}
-		all.Wait()
-		if err := r.Prune(ctx); err != nil {
+		g.End(r)
+		if err := r.Prune(g.Ctx()); err != nil {
 			g.t.Errorf("at the end: %v", err)
 		}
 		if left := g.containers("-aq"); left != "" {
@@ -132,24 +102,7 @@ func (g *rig) end() {
 		}
 	}
 	r.Close()
-	g.eventually("warden and reaper leave", func() bool {
-		_, w := g.home.Holder("warden")
-		_, r := g.home.Holder("reaper")
-		return !w && !r
-	})
-	m := means.New(g.home.Hash(), slog.New(slog.DiscardHandler))
-	if s := m.Strays(); len(s) > 0 {
-		g.t.Errorf("left running: %v", s)
-		m.Kill(s...)
-	}
-	m.Tidy()
-	if g.t.Failed() {
-		for _, part := range []string{"reaper", "warden"} {
-			b, _ := os.ReadFile(g.home.Log(part))
-			g.t.Logf("%s.log:\n%s", part, b)
-		}
-	}
-	_ = os.RemoveAll(g.home.Dir)
+	g.Leave()
 }
 
 // containers is what `docker ps` says of ours.
@@ -239,29 +192,6 @@ func (g *rig) lost() []string {
 	return all
 }
 
-// settled waits until the reaper has said in its log that it is connected to
-// the present warden.
-func (g *rig) settled() {
-	g.t.Helper()
-	g.eventually("they talk to each other", func() bool {
-		w, err := warden.Probe(g.ctx(), g.home)
-		reaper, held := g.home.Holder("reaper")
-		if err != nil || !held {
-			return false
-		}
-		b, _ := os.ReadFile(g.home.Log("warden"))
-		all := string(b)
-		i := strings.LastIndex(all, fmt.Sprintf("serving pid=%d", w.Pid))
-		return i >= 0 && strings.Contains(all[i:], fmt.Sprintf(`msg="reaper connected" pid=%d`, reaper))
-	})
-}
-
-func (g *rig) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	g.t.Cleanup(cancel)
-	return ctx
-}
-
 // unit is a backend that does what args say; life is how far off its deadline is.
 func (g *rig) unit(life time.Duration, args ...string) runtime.Unit {
 	g.t.Helper()
@@ -287,7 +217,7 @@ func (g *rig) doors(id plane.BackendID) string {
 
 func (g *rig) start(u runtime.Unit) runtime.Process {
 	g.t.Helper()
-	p, err := g.r.Start(g.ctx(), u)
+	p, err := g.r.Start(g.Ctx(), u)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -296,7 +226,7 @@ func (g *rig) start(u runtime.Unit) runtime.Process {
 
 func (g *rig) wait(p runtime.Process) plane.Exit {
 	g.t.Helper()
-	exit, err := p.Wait(g.ctx())
+	exit, err := p.Wait(g.Ctx())
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -309,60 +239,7 @@ func (g *rig) says(u runtime.Unit) string {
 	return g.wait(g.start(u)).Output
 }
 
-func (g *rig) output(id plane.BackendID) string {
-	r, err := g.r.Output(g.ctx(), id, 0, false)
-	if err != nil {
-		return ""
-	}
-	defer r.Close()
-	b, _ := io.ReadAll(r)
-	return string(b)
-}
-
-// outputs waits until the backend has written text.
-func (g *rig) outputs(id plane.BackendID, text string) {
-	g.t.Helper()
-	g.eventually("it writes "+text, func() bool { return strings.Contains(g.output(id), text) })
-}
-
-// kill signals a part and returns its pid.
-func (g *rig) kill(part string, sig syscall.Signal) int {
-	g.t.Helper()
-	pid := 0
-	g.eventually(part+" runs", func() bool {
-		var held bool
-		pid, held = g.home.Holder(part)
-		return held && pid != 0
-	})
-	if err := syscall.Kill(pid, sig); err != nil {
-		g.t.Fatal(err)
-	}
-	return pid
-}
-
-func (g *rig) replaced(part string, old int) {
-	g.t.Helper()
-	g.eventually(part+" is replaced", func() bool {
-		pid, held := g.home.Holder(part)
-		return held && pid != old && pid != 0
-	})
-}
-
-func (g *rig) eventually(what string, ok func() bool) {
-	g.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			g.t.Fatal("never: " + what)
-		}
-	}
-}
-
 func leaseNow() plane.Instant { return leaseclock.Lease().Now() }
-
-func alive(pid int) bool {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	return err == nil && !strings.Contains(string(b), ") Z ")
-}
 
 // marked reports whether any process carries the backend's marker.
 func (g *rig) marked(id plane.BackendID) bool { return g.runs(id, "") }

@@ -78,10 +78,10 @@ func BenchmarkPrepared(b *testing.B) {
 		if !p.prepared() {
 			b.Error("none was prepared")
 		}
-		_ = p.Stop(g.ctx(), plane.Hard)
+		_ = p.Stop(g.Ctx(), plane.Hard)
 		g.wait(p)
-		_ = p.Forget(g.ctx())
-		g.eventually("there are more", func() bool { return g.waits() == 4 })
+		_ = p.Forget(g.Ctx())
+		g.Eventually("there are more", func() bool { return g.waits() == 4 })
 		b.StartTimer()
 	}
 }
@@ -90,16 +90,16 @@ func benchmark(b *testing.B, launcher string) {
 	g := newRig(b, func(o *Options) { o.Runtime = launcher })
 	w := g.start(g.unit("/server", "exit", "0"))
 	g.wait(w)
-	_ = w.Forget(g.ctx())
+	_ = w.Forget(g.Ctx())
 	goruntime.GC()
 	for b.Loop() {
 		u := g.unit()
 		p := g.start(u)
 		get(b, p.Pid(), plane.DefaultImagePort)
 		b.StopTimer()
-		_ = p.Stop(g.ctx(), plane.Hard)
+		_ = p.Stop(g.Ctx(), plane.Hard)
 		g.wait(p)
-		_ = p.Forget(g.ctx())
+		_ = p.Forget(g.Ctx())
 		b.StartTimer()
 	}
 }

@@ -43,7 +43,7 @@ func TestTheMachinesDevicesAreNoSandboxes(t *testing.T) {
 			p := g.start(g.unit())
 			for _, c := range []planeruntime.Command{{}, {TTY: true, Stdout: io.Discard}} {
 				c.Argv = []string{"/server", "exit", "0"}
-				if code, err := p.Exec(g.ctx(), c); err != nil || code != 0 {
+				if code, err := p.Exec(g.Ctx(), c); err != nil || code != 0 {
 					t.Errorf("exec: %d, %v", code, err)
 				}
 				mine("after a command")

@@ -20,7 +20,7 @@ import (
 func (g *rig) exec(p *process, argv ...string) (int, string) {
 	g.t.Helper()
 	var out bytes.Buffer
-	code, err := p.Exec(g.ctx(), planeruntime.Command{Argv: argv, Stdout: &out, Stderr: &out, Stdin: strings.NewReader("in\n")})
+	code, err := p.Exec(g.Ctx(), planeruntime.Command{Argv: argv, Stdout: &out, Stderr: &out, Stdin: strings.NewReader("in\n")})
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -82,23 +82,23 @@ func ended(t *testing.T, g *rig, p *process) {
 		}
 		return n
 	}
-	ctx, cancel := context.WithCancel(g.ctx())
+	ctx, cancel := context.WithCancel(g.Ctx())
 	defer cancel()
 	done := run(ctx)
-	g.eventually("it runs in the backend's cgroups", func() bool { return count() == 1 })
+	g.Eventually("it runs in the backend's cgroups", func() bool { return count() == 1 })
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("given up: %v", err)
 	}
-	g.eventually("it is gone", func() bool { return count() == 0 })
-	done = run(g.ctx())
-	g.eventually("it runs", func() bool { return count() == 1 })
-	if err := p.Stop(g.ctx(), plane.Hard); err != nil {
+	g.Eventually("it is gone", func() bool { return count() == 0 })
+	done = run(g.Ctx())
+	g.Eventually("it runs", func() bool { return count() == 1 })
+	if err := p.Stop(g.Ctx(), plane.Hard); err != nil {
 		t.Fatal(err)
 	}
 	g.wait(p)
 	<-done
-	if _, err := p.Exec(g.ctx(), planeruntime.Command{Argv: []string{"/server"}}); !errors.Is(err, planeruntime.ErrGone) {
+	if _, err := p.Exec(g.Ctx(), planeruntime.Command{Argv: []string{"/server"}}); !errors.Is(err, planeruntime.ErrGone) {
 		t.Errorf("of one that ended: %v", err)
 	}
 }
@@ -143,7 +143,7 @@ func TestExecHasATerminal(t *testing.T) {
 			sizes := make(chan planeruntime.Size)
 			done := make(chan int, 1)
 			go func() {
-				code, err := p.Exec(g.ctx(), planeruntime.Command{
+				code, err := p.Exec(g.Ctx(), planeruntime.Command{
 					Argv: []string{"/server", "terminal"}, TTY: true, Rows: 31, Cols: 77, Resize: sizes, Stdin: in, Stdout: &out,
 				})
 				if err != nil {
@@ -151,11 +151,11 @@ func TestExecHasATerminal(t *testing.T) {
 				}
 				done <- code
 			}()
-			g.eventually("it has its first size", func() bool { return out.has("size 31 77") })
+			g.Eventually("it has its first size", func() bool { return out.has("size 31 77") })
 			sizes <- planeruntime.Size{Rows: 40, Cols: 100}
-			g.eventually("it has its next size", func() bool { return out.has("size 40 100") })
+			g.Eventually("it has its next size", func() bool { return out.has("size 40 100") })
 			_, _ = keys.Write([]byte("word\r"))
-			g.eventually("it reads", func() bool { return out.has("read word") })
+			g.Eventually("it reads", func() bool { return out.has("read word") })
 			if code := <-done; code != 5 {
 				t.Errorf("exit %d", code)
 			}

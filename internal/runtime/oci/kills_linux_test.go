@@ -126,7 +126,7 @@ func (g *rig) during(u planeruntime.Unit, cut func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = g.r.Start(g.ctx(), u) // it may fail, and what is left then is the question
+		_, _ = g.r.Start(g.Ctx(), u) // it may fail, and what is left then is the question
 	}()
 	cut()
 	<-done
@@ -157,9 +157,9 @@ func (g *rig) launcher(u planeruntime.Unit) int {
 
 // clear makes absent what came of a start, as the next agent does.
 func (g *rig) clear(u planeruntime.Unit) {
-	p, err := g.r.Attach(g.ctx(), u.Backend)
+	p, err := g.r.Attach(g.Ctx(), u.Backend)
 	if errors.Is(err, planeruntime.ErrGone) {
-		if err := g.r.sweepOne(g.ctx(), string(u.Backend)); err != nil {
+		if err := g.r.sweepOne(g.Ctx(), string(u.Backend)); err != nil {
 			g.t.Errorf("sweep: %v", err)
 		}
 		return
@@ -168,13 +168,13 @@ func (g *rig) clear(u planeruntime.Unit) {
 		g.t.Errorf("attach: %v", err)
 		return
 	}
-	if err := p.Stop(g.ctx(), plane.Hard); err != nil && !errors.Is(err, planeruntime.ErrGone) {
+	if err := p.Stop(g.Ctx(), plane.Hard); err != nil && !errors.Is(err, planeruntime.ErrGone) {
 		g.t.Errorf("stop: %v", err)
 	}
-	if _, err := p.Wait(g.ctx()); err != nil {
+	if _, err := p.Wait(g.Ctx()); err != nil {
 		g.t.Errorf("wait: %v", err)
 	}
-	if err := p.Forget(g.ctx()); err != nil {
+	if err := p.Forget(g.Ctx()); err != nil {
 		g.t.Errorf("forget: %v", err)
 	}
 }
@@ -215,7 +215,7 @@ func TestNothingIsLeftOfStartsThatAreCutShort(t *testing.T) {
 // stays starts one that isn't killed, and waits until its program runs.
 func (g *rig) stays() *process {
 	p := g.start(g.unit())
-	g.eventually("its program runs", func() bool {
+	g.Eventually("its program runs", func() bool {
 		return slices.Contains(g.processes(), fmt.Sprintf("/proc/%d /server", p.Pid()))
 	})
 	return p

@@ -171,11 +171,11 @@ func TestWhatAFormerAgentLeftIsRemoved(t *testing.T) {
 	if err := os.MkdirAll(left.path(upperDir), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_ = g.hold(g.ctx(), "held", "sha256:test")
-	ctx, stop := context.WithCancel(g.ctx())
+	_ = g.hold(g.Ctx(), "held", "sha256:test")
+	ctx, stop := context.WithCancel(g.Ctx())
 	var all sync.WaitGroup
 	all.Go(func() { _ = g.r.Run(ctx) })
-	g.eventually("it is swept", func() bool { return !left.exists() && !slices.Contains(g.holders(), "held") })
+	g.Eventually("it is swept", func() bool { return !left.exists() && !slices.Contains(g.holders(), "held") })
 	stop()
 	all.Wait()
 	if !stays.bundle().exists() || !ended.bundle().exists() || len(g.holders()) != 2 {
@@ -185,17 +185,17 @@ func TestWhatAFormerAgentLeftIsRemoved(t *testing.T) {
 
 func TestCheckFindsNothingMissing(t *testing.T) {
 	g := newRig(t)
-	if err := g.r.Check(g.ctx()); err != nil {
+	if err := g.r.Check(g.Ctx()); err != nil {
 		t.Error(err)
 	}
-	t.Log(g.r.About(g.ctx()))
+	t.Log(g.r.About(g.Ctx()))
 	g.r.opts.CapAdd = []string{"CHOWN"}
 	g.r.opts.MountBase = "/no/such"
-	if err := g.r.Check(g.ctx()); err == nil || !strings.Contains(err.Error(), "CAP_CHOWN") || !strings.Contains(err.Error(), "mount base") {
+	if err := g.r.Check(g.Ctx()); err == nil || !strings.Contains(err.Error(), "CAP_CHOWN") || !strings.Contains(err.Error(), "mount base") {
 		t.Errorf("got %v", err)
 	}
 	g.r.opts.Runtime = "nowhere/crun"
-	if err := g.r.Check(g.ctx()); err == nil || !strings.Contains(err.Error(), "nowhere/crun") {
+	if err := g.r.Check(g.Ctx()); err == nil || !strings.Contains(err.Error(), "nowhere/crun") {
 		t.Errorf("got %v", err)
 	}
 }

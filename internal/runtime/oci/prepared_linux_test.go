@@ -48,10 +48,10 @@ func (g *rig) warm(u planeruntime.Unit, n int) {
 	u.Executable.Command = []string{"/server", "exit", "0"}
 	p := g.start(u)
 	g.wait(p)
-	if err := p.Forget(g.ctx()); err != nil {
+	if err := p.Forget(g.Ctx()); err != nil {
 		g.t.Fatal(err)
 	}
-	g.eventually("they wait", func() bool { return g.waits() >= n })
+	g.Eventually("they wait", func() bool { return g.waits() >= n })
 }
 
 // prepared reports whether a backend took a prepared sandbox.
@@ -81,7 +81,7 @@ func TestAPreparedSandboxIsLikeAnyOther(t *testing.T) {
 			g.warm(u, 1)
 		}
 		out := g.run(u)
-		p, err := g.r.Attach(g.ctx(), u.Backend)
+		p, err := g.r.Attach(g.Ctx(), u.Backend)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,9 +112,9 @@ func TestAPreparedSandboxIsUsedOnce(t *testing.T) {
 		if code, _ := g.exec(p, "/server", "show", "write:/theirs"); code != 0 {
 			t.Errorf("exec: %d", code)
 		}
-		_ = p.Stop(g.ctx(), plane.Hard)
+		_ = p.Stop(g.Ctx(), plane.Hard)
 		g.wait(p)
-		_ = p.Forget(g.ctx())
+		_ = p.Forget(g.Ctx())
 	}
 	if len(seen) == 0 {
 		t.Error("none was taken")
@@ -150,7 +150,7 @@ func TestADeadSandboxIsNoStart(t *testing.T) {
 	}
 	g.r.mu.Unlock()
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	g.eventually("it is dead", func() bool {
+	g.Eventually("it is dead", func() bool {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		return err != nil || strings.Contains(string(b), ") Z ")
 	})
@@ -161,7 +161,7 @@ func TestADeadSandboxIsNoStart(t *testing.T) {
 func TestWhatCantRunSaysWhyWhenPreparedToo(t *testing.T) {
 	g := stocked(t, 1)
 	g.warm(g.unit(), 1)
-	if _, err := g.r.Start(g.ctx(), g.unit("/none")); err == nil || !strings.Contains(err.Error(), `image test has no command "/none"`) {
+	if _, err := g.r.Start(g.Ctx(), g.unit("/none")); err == nil || !strings.Contains(err.Error(), `image test has no command "/none"`) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -172,7 +172,7 @@ func TestTheStockEndsWithTheAgent(t *testing.T) {
 	keep := g.start(g.unit())
 	g.warm(g.unit(), 2)
 	stop()
-	g.eventually("nothing waits", func() bool {
+	g.Eventually("nothing waits", func() bool {
 		left := g.inventory()
 		n := 0
 		for _, l := range left {
@@ -186,12 +186,12 @@ func TestTheStockEndsWithTheAgent(t *testing.T) {
 	g.serve(g.r)
 	g.warm(g.unit(), 2)
 	taken := g.start(g.unit())
-	g.eventually("there are two again", func() bool { return g.waits() == 2 })
+	g.Eventually("there are two again", func() bool { return g.waits() == 2 })
 	g.r.Line.Close()
 	next := g.runtime()
 	g.serve(next)
 	g.r = next
-	g.eventually("only what was taken is left", func() bool {
+	g.Eventually("only what was taken is left", func() bool {
 		n := 0
 		for _, id := range g.holders() {
 			if strings.HasPrefix(id, "sb-") {
@@ -207,7 +207,7 @@ func TestTheStockEndsWithTheAgent(t *testing.T) {
 		return n == 0
 	})
 	for _, p := range []*process{keep, taken} {
-		q, err := next.Attach(g.ctx(), p.Running.Backend)
+		q, err := next.Attach(g.Ctx(), p.Running.Backend)
 		if err != nil {
 			t.Fatal(err)
 		}

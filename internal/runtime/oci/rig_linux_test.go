@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 
 // rig is a drone without an agent: the test is the agent.
 type rig struct {
+	*dronetest.Rig
 	t     testing.TB
 	home  home.Home
 	opts  Options
@@ -85,17 +86,10 @@ var program = sync.OnceValues(func() (string, error) {
 func newRig(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
 	needs(t)
-	dir, err := os.MkdirTemp("", "plane")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := home.New(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &rig{t: t, home: h, held: map[string]bool{}, layer: filepath.Join(dir, "layer")}
-	g.opts = Options{Home: h, Dial: func(ctx context.Context) (*warden.Client, error) {
-		return dronetest.Dial(ctx, h)
+	g := &rig{Rig: dronetest.New(t), t: t, held: map[string]bool{}}
+	g.home, g.layer = g.Home(), g.File("layer")
+	g.opts = Options{Home: g.home, Dial: func(ctx context.Context) (*warden.Client, error) {
+		return dronetest.Dial(ctx, g.home)
 	}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, c := range change {
 		c(&g.opts)
@@ -178,12 +172,6 @@ func (g *rig) runtime() *Runtime {
 	return r
 }
 
-func (g *rig) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	g.t.Cleanup(cancel)
-	return ctx
-}
-
 func leaseNow() plane.Instant { return leaseclock.Lease().Now() }
 
 func (g *rig) unit(argv ...string) planeruntime.Unit {
@@ -197,7 +185,7 @@ func (g *rig) unit(argv ...string) planeruntime.Unit {
 
 func (g *rig) start(u planeruntime.Unit) *process {
 	g.t.Helper()
-	p, err := g.r.Start(g.ctx(), u)
+	p, err := g.r.Start(g.Ctx(), u)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -206,7 +194,7 @@ func (g *rig) start(u planeruntime.Unit) *process {
 
 func (g *rig) wait(p planeruntime.Process) plane.Exit {
 	g.t.Helper()
-	exit, err := p.Wait(g.ctx())
+	exit, err := p.Wait(g.Ctx())
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -223,7 +211,7 @@ func (g *rig) run(u planeruntime.Unit) string {
 // output is what a unit has written so far.
 func (g *rig) output(u planeruntime.Unit) string {
 	g.t.Helper()
-	r, err := g.r.Output(g.ctx(), u.Backend, 0, false)
+	r, err := g.r.Output(g.Ctx(), u.Backend, 0, false)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -235,46 +223,15 @@ func (g *rig) output(u planeruntime.Unit) string {
 	return string(b)
 }
 
-func (g *rig) eventually(what string, ok func() bool) {
-	g.t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			g.t.Fatal("never: " + what)
-		}
-	}
-}
-
 // end makes absent what runs, forgets it, and looks for what is left.
 func (g *rig) end() {
 	g.r.Close()
 	g.r = g.runtime()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if _, held := g.home.Holder("warden"); held {
-		found, err := g.r.Found(ctx)
-		if err != nil {
-			g.t.Errorf("at the end: %v", err)
-		}
-		for _, f := range found {
-			p, err := g.r.Attach(ctx, f.Backend)
-			if err != nil {
-				continue
-			}
-			_ = p.Stop(ctx, plane.Hard)
-			if _, err := p.Wait(ctx); err != nil {
-				g.t.Errorf("at the end: %v", err)
-			}
-			if err := p.Forget(ctx); err != nil {
-				g.t.Errorf("at the end: %v", err)
-			}
-		}
-	}
+	g.End(g.r)
 	for _, r := range g.all {
 		r.Close()
 	}
-	for _, part := range []string{"warden", "reaper"} {
-		g.eventually(part+" leaves", func() bool { _, held := g.home.Holder(part); return !held })
-	}
+	g.Leave()
 	left, _ := os.ReadDir(g.home.Bundles())
 	for _, e := range left {
 		if !strings.HasPrefix(e.Name(), hidden) {
@@ -283,12 +240,6 @@ func (g *rig) end() {
 	}
 	if left := g.holders(); len(left) > 0 {
 		g.t.Errorf("images are held for %v", left)
-	}
-	if g.t.Failed() {
-		for _, part := range []string{"reaper", "warden"} {
-			b, _ := os.ReadFile(g.home.Log(part))
-			g.t.Logf("%s.log:\n%s", part, b)
-		}
 	}
 	if err := os.RemoveAll(g.home.Dir); err != nil {
 		g.t.Error(err)

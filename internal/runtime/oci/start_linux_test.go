@@ -97,7 +97,7 @@ func TestADiskHasItsLimit(t *testing.T) {
 	}
 	u = g.unit("/server", "exit", "0")
 	u.Executable.Limits.DiskLimitBytes = ptr(int64(4096))
-	if _, err := g.r.Start(g.ctx(), u); err == nil || !strings.Contains(err.Error(), "disk_limit_bytes is 4096") {
+	if _, err := g.r.Start(g.Ctx(), u); err == nil || !strings.Contains(err.Error(), "disk_limit_bytes is 4096") {
 		t.Errorf("a disk that can't be: %v", err)
 	}
 }
@@ -180,7 +180,7 @@ func TestTrap42_MountsStayBelowTheBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range []string{"../up", "link", "link/below"} {
-		if _, err := g.r.Start(g.ctx(), mount(m)); err == nil {
+		if _, err := g.r.Start(g.Ctx(), mount(m)); err == nil {
 			t.Errorf("mount %s was made", m)
 		}
 	}
@@ -226,13 +226,13 @@ func TestWhatCantRunSaysWhy(t *testing.T) {
 	} {
 		u := g.unit(c.word)
 		u.Executable.User = c.user
-		_, err := g.r.Start(g.ctx(), u)
+		_, err := g.r.Start(g.Ctx(), u)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s as %q: %v", c.word, c.user, err)
 		}
 	}
 	for _, word := range []string{"/odd", "/script"} {
-		p, err := g.r.Start(g.ctx(), g.unit(word))
+		p, err := g.r.Start(g.Ctx(), g.unit(word))
 		if err != nil {
 			if !strings.Contains(err.Error(), word) && !strings.Contains(err.Error(), "format") {
 				t.Errorf("%s: %v", word, err)
@@ -244,10 +244,10 @@ func TestWhatCantRunSaysWhy(t *testing.T) {
 		}
 	}
 	g.image.config.Entrypoint = nil
-	if _, err := g.r.Start(g.ctx(), g.unit()); err == nil || !strings.Contains(err.Error(), "names no command") {
+	if _, err := g.r.Start(g.Ctx(), g.unit()); err == nil || !strings.Contains(err.Error(), "names no command") {
 		t.Errorf("without a command: %v", err)
 	}
-	if _, err := g.r.Start(g.ctx(), planeruntime.Unit{Backend: "c"}); !errors.Is(err, errNoImage) {
+	if _, err := g.r.Start(g.Ctx(), planeruntime.Unit{Backend: "c"}); !errors.Is(err, errNoImage) {
 		t.Errorf("without an image: %v", err)
 	}
 }
@@ -259,14 +259,14 @@ func TestItIsAskedToEndByTheSignalOfItsImage(t *testing.T) {
 			g.image.config.StopSignal = word
 			u := g.unit("/server", "own-signal")
 			g.start(u)
-			g.eventually("it is ready", func() bool { return g.output(u) == "ready\n" })
+			g.Eventually("it is ready", func() bool { return g.output(u) == "ready\n" })
 			g.r.Close()
 			g.r = g.runtime() // it outlives the agent
-			p, err := g.r.Attach(g.ctx(), u.Backend)
+			p, err := g.r.Attach(g.Ctx(), u.Backend)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Stop(g.ctx(), plane.Soft); err != nil {
+			if err := p.Stop(g.Ctx(), plane.Soft); err != nil {
 				t.Fatal(err)
 			}
 			g.wait(p)

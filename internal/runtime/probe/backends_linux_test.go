@@ -85,7 +85,7 @@ func (d *drone) report(out string) probe.Report {
 	other := d.unit("listen")
 	other.Egress = e
 	p := d.start(other)
-	eventually(d.t, "it listens", func() bool { return d.output(other.Backend) == "listening" })
+	d.Eventually("it listens", func() bool { return d.output(other.Backend) == "listening" })
 	at := p.Address()
 	if _, ok := plane.ParseGateAddress(at); ok {
 		at = net.JoinHostPort("127.0.0.1", port) // all that it has

@@ -48,11 +48,11 @@ func (d *drone) exchanges(base string, times int) {
 	for range times {
 		u := d.unit("steal", "/plane-data")
 		u.Data, u.Executable.Mount = "", []byte(`"a/b"`)
-		p, err := d.r.Start(d.ctx(), u)
+		p, err := d.r.Start(d.Ctx(), u)
 		if err != nil {
 			continue // seen in time
 		}
-		if exit, err := p.Wait(d.ctx()); err == nil && exit.Code != nil && *exit.Code == 0 {
+		if exit, err := p.Wait(d.Ctx()); err == nil && exit.Code != nil && *exit.Code == 0 {
 			ran++
 		}
 	}

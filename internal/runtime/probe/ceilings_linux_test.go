@@ -57,7 +57,7 @@ func (d *drone) disk() {
 	most := int64(limit)
 	u.Executable.Limits.DiskLimitBytes = &most
 	if d.engine {
-		if _, err := d.r.Start(d.ctx(), u); err == nil || !strings.Contains(err.Error(), "storage-opt") {
+		if _, err := d.r.Start(d.Ctx(), u); err == nil || !strings.Contains(err.Error(), "storage-opt") {
 			d.t.Errorf("a limit that can't be: %v", err)
 		}
 		return

@@ -123,15 +123,15 @@ func (d *drone) warm(x plane.Executable) {
 	if !d.prepared {
 		return
 	}
-	eventually(d.t, "a sandbox waits", func() bool {
+	d.Eventually("a sandbox waits", func() bool {
 		u := d.unit("nothing")
 		u.Executable.User = x.User
 		p := d.start(u)
 		taken := d.took(u.Backend)
-		if _, err := p.Wait(d.ctx()); err != nil {
+		if _, err := p.Wait(d.Ctx()); err != nil {
 			d.t.Fatal(err)
 		}
-		_ = p.Forget(d.ctx())
+		_ = p.Forget(d.Ctx())
 		return taken
 	})
 }

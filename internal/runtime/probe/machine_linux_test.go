@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"plane/internal/drone/dronetest"
 	"plane/internal/runtime"
 	"plane/internal/runtime/egress/egresstest"
 	"plane/internal/runtime/probe"
@@ -30,7 +31,7 @@ func machine(t *testing.T) {
 	t.Helper()
 	egresstest.Machine(t)
 	for what, a := range world {
-		eventually(t, "the machine reaches "+what, func() bool {
+		dronetest.Eventually(t, 30*time.Second, "the machine reaches "+what, func() bool {
 			c, err := net.DialTimeout("tcp", net.JoinHostPort(a, "80"), time.Second)
 			if err == nil {
 				_ = c.Close()
@@ -63,7 +64,7 @@ func (d *drone) surroundings() probe.Ask {
 	dial("gateway", "tcp", "GATEWAY:"+service)
 	dial("controller", "tcp", d.listen("tcp", machineAddress+":0").String())
 	dial("machine's abstract socket", "unix", d.listen("unix", "@plane-probe-"+d.home.Hash()).String())
-	other := newHome(d.t)
+	other := dronetest.New(d.t).Home()
 	for what, path := range map[string]string{
 		"own drone's gate": d.home.GateSocket(), "another drone's gate": other.GateSocket(),
 		"an engine's socket": filepath.Join(d.home.Dir, "docker.sock"),

@@ -38,6 +38,7 @@ const (
 
 // drone is one without an agent: the test is the agent.
 type drone struct {
+	*dronetest.Rig
 	t    *testing.T
 	home home.Home
 	r    runtime.Runtime
@@ -49,24 +50,10 @@ type drone struct {
 	logs     []string // directories with output, beside the drone's
 }
 
-func newHome(t *testing.T) home.Home {
-	t.Helper()
-	// Not t.TempDir: the paths of its sockets would be too long.
-	dir, err := os.MkdirTemp("", "plane")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := home.New(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(h.Dir) })
-	return h
-}
-
 func newDrone(t *testing.T) *drone {
 	t.Helper()
-	d := &drone{t: t, home: newHome(t)}
+	d := &drone{Rig: dronetest.New(t), t: t}
+	d.home = d.Home()
 	t.Cleanup(d.end)
 	return d
 }
@@ -75,7 +62,8 @@ func (d *drone) dial(ctx context.Context) (*warden.Client, error) {
 	return dronetest.Dial(ctx, d.home)
 }
 
-func (d *drone) ctx() context.Context {
+// Ctx is for one question, which may take longer than what is waited for.
+func (d *drone) Ctx() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	d.t.Cleanup(cancel)
 	return ctx
@@ -103,10 +91,10 @@ func (d *drone) unit(args ...string) runtime.Unit {
 
 func (d *drone) start(u runtime.Unit) runtime.Process {
 	d.t.Helper()
-	if _, err := d.r.Prepare(d.ctx(), u, func(runtime.Progress) {}); err != nil {
+	if _, err := d.r.Prepare(d.Ctx(), u, func(runtime.Progress) {}); err != nil {
 		d.t.Fatal(err)
 	}
-	p, err := d.r.Start(d.ctx(), u)
+	p, err := d.r.Start(d.Ctx(), u)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -116,7 +104,7 @@ func (d *drone) start(u runtime.Unit) runtime.Process {
 // run runs a unit to its end.
 func (d *drone) run(u runtime.Unit) (plane.Exit, string) {
 	d.t.Helper()
-	exit, err := d.start(u).Wait(d.ctx())
+	exit, err := d.start(u).Wait(d.Ctx())
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -126,7 +114,7 @@ func (d *drone) run(u runtime.Unit) (plane.Exit, string) {
 // output is what a backend has written last.
 func (d *drone) output(id plane.BackendID) string {
 	d.t.Helper()
-	out, err := d.r.(runtime.Logger).Output(d.ctx(), id, 20, false)
+	out, err := d.r.(runtime.Logger).Output(d.Ctx(), id, 20, false)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -187,40 +175,9 @@ func answer(l net.Listener) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("never: " + what)
-		}
-	}
-}
-
 // end makes absent what runs.
 func (d *drone) end() {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	found, err := d.r.Found(ctx)
-	if err != nil {
-		d.t.Errorf("at the end: %v", err)
-	}
-	for _, f := range found {
-		p, err := d.r.Attach(ctx, f.Backend)
-		if err != nil {
-			continue
-		}
-		_ = p.Stop(ctx, plane.Hard)
-		if _, err := p.Wait(ctx); err != nil {
-			d.t.Errorf("at the end: %v", err)
-		}
-		if err := p.Forget(ctx); err != nil {
-			d.t.Errorf("at the end: %v", err)
-		}
-	}
+	d.End(d.r)
 	d.r.(interface{ Close() }).Close()
-	eventually(d.t, "warden and reaper leave", func() bool {
-		_, w := d.home.Holder("warden")
-		_, r := d.home.Holder("reaper")
-		return !w && !r
-	})
+	d.Leave()
 }

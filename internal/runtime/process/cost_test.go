@@ -50,17 +50,17 @@ func TestTrap55_IdleBackendsAreCheap(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
 		const n = 200
 		g.start(g.unit("echo up; sleep 60", time.Minute))
-		g.settled()
-		pids := map[string]int{"warden": g.pid("warden"), "reaper": g.pid("reaper"), "agent": os.Getpid()}
+		g.Settled()
+		pids := map[string]int{"warden": g.Pid("warden"), "reaper": g.Pid("reaper"), "agent": os.Getpid()}
 		memory, fds, used := map[string]int64{}, map[string]int{}, map[string]int{}
 		for part, pid := range pids {
 			memory[part], fds[part] = rss(t, pid), descriptors(t, pid)
 		}
 		for range n {
 			p := g.start(g.unit("echo up; exec sleep 60", time.Minute))
-			go func() { _, _ = p.Wait(g.ctx()) }()
+			go func() { _, _ = p.Wait(g.Ctx()) }()
 		}
-		g.outputs("b200", "up")
+		g.Outputs(g.r, "b200", "up")
 		for part, pid := range pids {
 			used[part] = cpu(pid)
 		}
@@ -94,7 +94,7 @@ func BenchmarkStart(b *testing.B) {
 				u := g.unit("", time.Minute)
 				u.Executable.Command = []string{"/bin/true"}
 				began := time.Now()
-				p, err := g.r.Start(g.ctx(), u)
+				p, err := g.r.Start(g.Ctx(), u)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -128,10 +128,10 @@ func BenchmarkStart(b *testing.B) {
 }
 
 func drop(b *testing.B, g *rig, p runtime.Process) {
-	if _, err := p.Wait(g.ctx()); err != nil {
+	if _, err := p.Wait(g.Ctx()); err != nil {
 		b.Fatal(err)
 	}
-	if err := p.Forget(g.ctx()); err != nil {
+	if err := p.Forget(g.Ctx()); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/home"
 	"plane/internal/drone/means"
 	"plane/internal/drone/warden"
@@ -87,7 +88,7 @@ func (g *rig) ended(x *guest) {
 
 func (g *rig) exec(p runtime.Process, u runtime.Unit, script string, change ...func(*runtime.Command)) (int, string) {
 	g.t.Helper()
-	x := g.begin(g.ctx(), p, u, script, change...)
+	x := g.begin(g.Ctx(), p, u, script, change...)
 	g.ended(x)
 	if x.err != nil {
 		g.t.Fatal(x.err)
@@ -122,7 +123,7 @@ func TestACommandHasTheBackendsPlace(t *testing.T) {
 				}
 			}
 		}
-		x := g.begin(g.ctx(), p, u, "", func(c *runtime.Command) { c.Argv = []string{"nothing-of-that-name"} })
+		x := g.begin(g.Ctx(), p, u, "", func(c *runtime.Command) { c.Argv = []string{"nothing-of-that-name"} })
 		if g.ended(x); x.err == nil || !strings.Contains(x.err.Error(), "was not found in PATH") {
 			t.Errorf("what isn't there: %v", x.err)
 		}
@@ -136,12 +137,12 @@ func TestACommandHasATerminal(t *testing.T) {
 		in, keys := io.Pipe()
 		defer keys.Close()
 		sizes := make(chan runtime.Size)
-		x := g.begin(g.ctx(), p, u, `echo "$TERM"; stty size; while read line; do echo "<$line> $(stty size)"; done; exit 4`, func(c *runtime.Command) {
+		x := g.begin(g.Ctx(), p, u, `echo "$TERM"; stty size; while read line; do echo "<$line> $(stty size)"; done; exit 4`, func(c *runtime.Command) {
 			c.TTY, c.Rows, c.Cols, c.Stdin, c.Resize = true, 31, 77, in, sizes
 		})
-		g.eventually("it has its first size", func() bool { return strings.Contains(x.out.String(), "xterm\r\n31 77\r\n") })
+		g.Eventually("it has its first size", func() bool { return strings.Contains(x.out.String(), "xterm\r\n31 77\r\n") })
 		sizes <- runtime.Size{Rows: 40, Cols: 100}
-		g.eventually("it reads, and has its next size", func() bool {
+		g.Eventually("it reads, and has its next size", func() bool {
 			_, _ = io.WriteString(keys, "word\n")
 			return strings.Contains(x.out.String(), "<word> 40 100")
 		})
@@ -165,7 +166,7 @@ echo over
 // pids waits for the numbers that tree says.
 func (g *rig) pids(x *guest) (all []int) {
 	g.t.Helper()
-	g.eventually("its processes run", func() bool {
+	g.Eventually("its processes run", func() bool {
 		all = nil
 		for f := range strings.FieldsSeq(x.out.String()) {
 			var pid int
@@ -181,7 +182,7 @@ func (g *rig) pids(x *guest) (all []int) {
 func (g *rig) allGone(pids []int) {
 	g.t.Helper()
 	for _, pid := range pids {
-		g.eventually(fmt.Sprintf("process %d is gone", pid), func() bool { return !alive(pid) })
+		g.Eventually(fmt.Sprintf("process %d is gone", pid), func() bool { return !dronetest.Alive(pid) })
 	}
 }
 
@@ -189,7 +190,7 @@ func TestACommandEndsWhole(t *testing.T) {
 	everywhere(t, func(t *testing.T, g *rig) {
 		u := g.unit("sleep 60", time.Minute)
 		p := g.start(u)
-		asked, leave := context.WithCancelCause(g.ctx())
+		asked, leave := context.WithCancelCause(g.Ctx())
 		left := errors.New("the asker left")
 		in, keys := io.Pipe()
 		defer keys.Close()
@@ -205,16 +206,16 @@ func TestACommandEndsWhole(t *testing.T) {
 
 		// What it leaves behind ends with it, and input that stays open holds
 		// nothing up.
-		x = g.begin(g.ctx(), p, u, strings.Replace(tree, "cat > /dev/null", "while [ ! -e "+g.file("go")+" ]; do sleep 0.02; done", 1), open)
+		x = g.begin(g.Ctx(), p, u, strings.Replace(tree, "cat > /dev/null", "while [ ! -e "+g.File("go")+" ]; do sleep 0.02; done", 1), open)
 		pids = g.pids(x)
-		if err := os.WriteFile(g.file("go"), nil, 0o600); err != nil {
+		if err := os.WriteFile(g.File("go"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if g.ended(x); x.err != nil || x.exit != 0 || !strings.HasSuffix(x.out.String(), "over\n") {
 			t.Errorf("exit %d, %v, %q", x.exit, x.err, x.out.String())
 		}
 		g.allGone(pids)
-		if !alive(p.Pid()) {
+		if !dronetest.Alive(p.Pid()) {
 			t.Error("the backend ended with a command")
 		}
 		m := means.New(g.home.Hash(), slog.New(slog.DiscardHandler))
@@ -227,21 +228,21 @@ func TestACommandEndsWhole(t *testing.T) {
 		}
 
 		// With the backend, which doesn't wait for it.
-		x = g.begin(g.ctx(), p, u, tree, open)
+		x = g.begin(g.Ctx(), p, u, tree, open)
 		pids = g.pids(x)
-		if err := p.Stop(g.ctx(), plane.Soft); err != nil {
+		if err := p.Stop(g.Ctx(), plane.Soft); err != nil {
 			t.Fatal(err)
 		}
 		g.wait(p)
 		for _, pid := range pids {
-			if alive(pid) {
+			if dronetest.Alive(pid) {
 				t.Errorf("process %d outlives the backend", pid)
 			}
 		}
 		if g.ended(x); !errors.Is(x.err, line.ErrEnded) {
 			t.Errorf("when the backend ends: %d, %v", x.exit, x.err)
 		}
-		x = g.begin(g.ctx(), p, u, "echo hello")
+		x = g.begin(g.Ctx(), p, u, "echo hello")
 		if g.ended(x); !errors.Is(x.err, runtime.ErrGone) {
 			t.Errorf("in a backend that has ended: %v", x.err)
 		}
@@ -260,7 +261,7 @@ func TestOutputOfACommandIsWhole(t *testing.T) {
 		}
 		// Somebody who is none of it holds the pipe open, and its output is whole
 		// all the same.
-		x := g.begin(g.ctx(), p, u, "echo $$; read go; head -c 60000 /dev/zero | tr '\\0' y; exit 5", func(c *runtime.Command) {
+		x := g.begin(g.Ctx(), p, u, "echo $$; read go; head -c 60000 /dev/zero | tr '\\0' y; exit 5", func(c *runtime.Command) {
 			in, keys := io.Pipe()
 			c.Stdin = in
 			t.Cleanup(func() { _ = keys.Close() })
@@ -283,13 +284,13 @@ func TestOutputOfACommandIsWhole(t *testing.T) {
 		}
 		// It is taken only after the command's end.
 		late := &patient{}
-		x = g.begin(g.ctx(), p, u, "echo $$; head -c 60000 /dev/zero | tr '\\0' z; exit 6", func(c *runtime.Command) { c.Stdout = late })
+		x = g.begin(g.Ctx(), p, u, "echo $$; head -c 60000 /dev/zero | tr '\\0' z; exit 6", func(c *runtime.Command) { c.Stdout = late })
 		if g.ended(x); x.err != nil || x.exit != 6 || strings.Count(late.String(), "z") != 60000 {
 			t.Errorf("exit %d, %v, %d bytes", x.exit, x.err, len(late.String()))
 		}
 		// Nobody takes it.
 		taken := errors.New("takes no more")
-		x = g.begin(g.ctx(), p, u, "cat /dev/zero", func(c *runtime.Command) { c.Stdout = refusing{taken} })
+		x = g.begin(g.Ctx(), p, u, "cat /dev/zero", func(c *runtime.Command) { c.Stdout = refusing{taken} })
 		if g.ended(x); x.err != nil || x.exit != 128+int(syscall.SIGPIPE) {
 			t.Errorf("exit %d, %v", x.exit, x.err)
 		}
@@ -306,7 +307,7 @@ func (p *patient) Write(b []byte) (int, error) {
 	if !p.told {
 		pid, _, _ := strings.Cut(string(b), "\n")
 		number, _ := strconv.Atoi(pid)
-		for end := time.Now().Add(30 * time.Second); alive(number) && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); dronetest.Alive(number) && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		}
 		<-time.After(50 * time.Millisecond) // its end has been seen
 	}
@@ -347,14 +348,14 @@ func (g *rig) elsewhere(u runtime.Unit) (agent *exec.Cmd, pids []int) {
 		g.t.Fatal(err)
 	}
 	script := strings.Replace(tree, "cat > /dev/null", "sleep 300", 1)
-	_ = os.Remove(g.file("said")) // of the one before
-	agent = exec.Command(exe, "exec-agent", g.home.Dir, string(u.Backend), script, g.file("said"))
+	_ = os.Remove(g.File("said")) // of the one before
+	agent = exec.Command(exe, "exec-agent", g.home.Dir, string(u.Backend), script, g.File("said"))
 	agent.Stderr = os.Stderr
 	if err := agent.Start(); err != nil {
 		g.t.Fatal(err)
 	}
 	g.t.Cleanup(func() { _, _ = agent.Process.Kill(), agent.Wait() })
-	g.eventually("its processes run", func() bool {
+	g.Eventually("its processes run", func() bool {
 		pids = nil
 		for f := range strings.FieldsSeq(g.read("said")) {
 			pid, _ := strconv.Atoi(f)
@@ -373,7 +374,7 @@ func TestACommandOutlivesNeitherAgentNorBackend(t *testing.T) {
 		start := func(life time.Duration) (runtime.Process, runtime.Unit) {
 			u := g.unit("sleep 60", life)
 			p := g.start(u)
-			g.settled()
+			g.Settled()
 			return p, u
 		}
 
@@ -382,22 +383,22 @@ func TestACommandOutlivesNeitherAgentNorBackend(t *testing.T) {
 		agent, pids := g.elsewhere(u)
 		kill(agent)
 		g.allGone(pids)
-		if !alive(p.Pid()) {
+		if !dronetest.Alive(p.Pid()) {
 			t.Fatal("the backend ended with an agent")
 		}
 
 		// Agent and warden at once: the next agent has it ended.
 		agent, pids = g.elsewhere(u)
-		was := g.kill("warden", syscall.SIGSTOP)
+		was := g.Signal("warden", syscall.SIGSTOP)
 		kill(agent)
 		_ = syscall.Kill(was, syscall.SIGKILL)
 		g.replaced("warden", was)
-		p, err := g.r.Attach(g.ctx(), u.Backend)
+		p, err := g.r.Attach(g.Ctx(), u.Backend)
 		if err != nil {
 			t.Fatal(err)
 		}
 		g.allGone(pids)
-		if !alive(p.Pid()) {
+		if !dronetest.Alive(p.Pid()) {
 			t.Fatal("the backend ended with an agent")
 		}
 
@@ -405,10 +406,10 @@ func TestACommandOutlivesNeitherAgentNorBackend(t *testing.T) {
 		p, u = start(time.Minute)
 		g.r.Close()
 		agent, pids = g.elsewhere(u)
-		was = g.kill("warden", syscall.SIGSTOP)
+		was = g.Signal("warden", syscall.SIGSTOP)
 		defer func() { _ = syscall.Kill(was, syscall.SIGCONT) }()
 		kill(agent)
-		g.table().Shorten(u.Backend, leaseNow())
+		g.Table().Shorten(u.Backend, leaseNow())
 		g.allGone(append(pids, p.Pid()))
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/runtime"
 )
 
@@ -29,21 +30,21 @@ func TestBackendRunsAndItsEndIsTold(t *testing.T) {
 		if exit.Code == nil || *exit.Code != 3 || exit.Output != "one\ntwo" {
 			t.Fatalf("exit %+v", exit)
 		}
-		if n := len(g.table().Entries()); n != 0 {
+		if n := len(g.Table().Entries()); n != 0 {
 			t.Errorf("%d entries are left", n)
 		}
 		again := g.start(g.unitOf(p))
 		if e := g.wait(again); e.Code == nil || *e.Code != 3 {
 			t.Errorf("started again: %+v", e)
 		}
-		found, err := g.r.Found(g.ctx())
+		found, err := g.r.Found(g.Ctx())
 		if err != nil || len(found) != 1 || found[0].Exit == nil {
 			t.Errorf("found %+v, %v", found, err)
 		}
-		if err := p.Forget(g.ctx()); err != nil {
+		if err := p.Forget(g.Ctx()); err != nil {
 			t.Error(err)
 		}
-		if _, err := g.r.Attach(g.ctx(), "b1"); !errors.Is(err, runtime.ErrGone) {
+		if _, err := g.r.Attach(g.Ctx(), "b1"); !errors.Is(err, runtime.ErrGone) {
 			t.Errorf("attach to a forgotten one: %v", err)
 		}
 	})
@@ -57,10 +58,10 @@ func (g *rig) unitOf(runtime.Process) runtime.Unit {
 
 func TestOutputIsKeptAndFollowed(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
-		u := g.unit("echo a; echo b; echo c; read x < "+g.fifo("go")+"; echo d", time.Minute)
+		u := g.unit("echo a; echo b; echo c; read x < "+g.Fifo("go")+"; echo d", time.Minute)
 		p := g.start(u)
-		g.eventually("three lines", func() bool {
-			r, err := g.r.Output(g.ctx(), u.Backend, 0, false)
+		g.Eventually("three lines", func() bool {
+			r, err := g.r.Output(g.Ctx(), u.Backend, 0, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,18 +69,18 @@ func TestOutputIsKeptAndFollowed(t *testing.T) {
 			b, err := io.ReadAll(r)
 			return err == nil && string(b) == "a\nb\nc\n"
 		})
-		r, err := g.r.Output(g.ctx(), u.Backend, 2, true)
+		r, err := g.r.Output(g.Ctx(), u.Backend, 2, true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		g.open("go")
+		g.Open("go")
 		b, err := io.ReadAll(r)
 		if err != nil || string(b) != "b\nc\nd\n" {
 			t.Errorf("followed %q, %v", b, err)
 		}
 		g.wait(p)
-		if _, err := g.r.Output(g.ctx(), "nobody", 0, false); !errors.Is(err, runtime.ErrGone) {
+		if _, err := g.r.Output(g.Ctx(), "nobody", 0, false); !errors.Is(err, runtime.ErrGone) {
 			t.Errorf("output of nobody: %v", err)
 		}
 	})
@@ -107,16 +108,16 @@ func TestTrap1_StopAfterStartAlwaysEnds(t *testing.T) {
 			done := make(chan error, 1)
 			go func() {
 				var err error
-				p, err = g.r.Start(g.ctx(), u)
+				p, err = g.r.Start(g.Ctx(), u)
 				done <- err
 			}()
 			<-time.After(after)
 			if after == 0 { // not even seen by the warden
-				c, err := g.r.Connect(g.ctx())
+				c, err := g.r.Connect(g.Ctx())
 				if err != nil {
 					t.Fatal(err)
 				}
-				_ = c.Stop(g.ctx(), u.Backend, plane.Hard)
+				_ = c.Stop(g.Ctx(), u.Backend, plane.Hard)
 			}
 			err := <-done
 			if after == 0 && errors.Is(err, runtime.ErrGone) {
@@ -125,7 +126,7 @@ func TestTrap1_StopAfterStartAlwaysEnds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Stop(g.ctx(), plane.Hard); err != nil && !errors.Is(err, runtime.ErrGone) {
+			if err := p.Stop(g.Ctx(), plane.Hard); err != nil && !errors.Is(err, runtime.ErrGone) {
 				t.Fatal(err)
 			}
 			g.wait(p)
@@ -138,7 +139,7 @@ func TestTrap2_StoppingWhatIsGoneIsNoFailure(t *testing.T) {
 	p := g.start(g.unit("exit 0", time.Minute))
 	g.wait(p)
 	for range 2 {
-		if err := p.Stop(g.ctx(), plane.Hard); !errors.Is(err, runtime.ErrGone) {
+		if err := p.Stop(g.Ctx(), plane.Hard); !errors.Is(err, runtime.ErrGone) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -148,11 +149,11 @@ func TestTrap2_StoppingWhatIsGoneIsNoFailure(t *testing.T) {
 func TestTrap53_WhatIsToldToHaveEndedIsGone(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
 		for range 5 {
-			note := " & echo $! >>" + g.file("left") + "; "
+			note := " & echo $! >>" + g.File("left") + "; "
 			u := g.unit("setsid sleep 60"+note+"sleep 60"+note+"exit 0", time.Minute)
 			g.wait(g.start(u))
 			for _, pid := range strings.Fields(g.read("left")) {
-				if n, err := strconv.Atoi(pid); err == nil && alive(n) {
+				if n, err := strconv.Atoi(pid); err == nil && dronetest.Alive(n) {
 					t.Fatalf("%s is told to have ended, but process %d of it lives", u.Backend, n)
 				}
 			}
@@ -165,9 +166,9 @@ func TestSoftStopReachesTheGroupOnceAndTheRestGetsItsGrace(t *testing.T) {
 		u := g.unit(`sh -c 'trap "sleep 0.1; echo saved; exit 0" TERM; echo up; while :; do sleep 0.02; done' & wait`, time.Minute)
 		u.Grace = 5 * time.Second
 		p := g.start(u)
-		g.outputs(u.Backend, "up")
+		g.Outputs(g.r, u.Backend, "up")
 		for range 3 {
-			if err := p.Stop(g.ctx(), plane.Soft); err != nil && !errors.Is(err, runtime.ErrGone) {
+			if err := p.Stop(g.Ctx(), plane.Soft); err != nil && !errors.Is(err, runtime.ErrGone) {
 				t.Fatal(err)
 			}
 		}
@@ -196,14 +197,14 @@ func TestExtendedDeadlineKeepsIt(t *testing.T) {
 	g := newRig(t)
 	u := g.unit("sleep 60", 2*time.Second)
 	p := g.start(u)
-	tb := g.table()
+	tb := g.Table()
 	if n := tb.Extend(plane.Fast, 1, u.Deadline.Add(time.Minute)); n != 1 {
 		t.Fatalf("extended %d", n)
 	}
 	for leaseNow() < u.Deadline.Add(200*time.Millisecond) {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if !alive(p.Pid()) {
+	if !dronetest.Alive(p.Pid()) {
 		t.Fatal("killed at a deadline that was extended")
 	}
 	tb.Shorten(u.Backend, 0)
@@ -212,7 +213,7 @@ func TestExtendedDeadlineKeepsIt(t *testing.T) {
 
 func TestTrap8_StartAfterItsDeadlineIsRefused(t *testing.T) {
 	g := newRig(t)
-	if _, err := g.r.Start(g.ctx(), g.unit("sleep 60", -time.Millisecond)); !errors.Is(err, runtime.ErrDead) {
+	if _, err := g.r.Start(g.Ctx(), g.unit("sleep 60", -time.Millisecond)); !errors.Is(err, runtime.ErrDead) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -222,10 +223,10 @@ func TestKeyRunsOnceOnThisMachine(t *testing.T) {
 	a, b := g.unit("sleep 60", time.Minute), g.unit("sleep 60", time.Minute)
 	b.Key = a.Key
 	p := g.start(a)
-	if _, err := g.r.Start(g.ctx(), b); err == nil {
+	if _, err := g.r.Start(g.Ctx(), b); err == nil {
 		t.Fatal("a second backend of the key")
 	}
-	if err := p.Stop(g.ctx(), plane.Hard); err != nil {
+	if err := p.Stop(g.Ctx(), plane.Hard); err != nil {
 		t.Fatal(err)
 	}
 	g.wait(p)
@@ -236,12 +237,12 @@ func TestStartErrorSaysHowToMendIt(t *testing.T) {
 	g := newRig(t)
 	u := g.unit("", time.Minute)
 	u.Executable.Command = []string{"no-such-command"}
-	for _, err := range []error{prepare(g, u), second(g.r.Start(g.ctx(), u))} {
+	for _, err := range []error{prepare(g, u), second(g.r.Start(g.Ctx(), u))} {
 		if err == nil || !strings.Contains(err.Error(), "install it") {
 			t.Errorf("got %v", err)
 		}
 	}
-	if n := len(g.table().Entries()); n != 0 {
+	if n := len(g.Table().Entries()); n != 0 {
 		t.Errorf("%d entries are left", n)
 	}
 }
@@ -254,11 +255,11 @@ func TestUsageAndListenersAreSeen(t *testing.T) {
 	u.Port = freePort(t)
 	u.Executable.Listen = plane.ListenInherit
 	p := g.start(u)
-	use, err := p.(runtime.Meter).Usage(g.ctx())
+	use, err := p.(runtime.Meter).Usage(g.Ctx())
 	if err != nil || use.Memory <= 0 {
 		t.Errorf("usage %+v, %v", use, err)
 	}
-	owns, everywhere, known, err := p.(runtime.Listener).Listening(g.ctx())
+	owns, everywhere, known, err := p.(runtime.Listener).Listening(g.Ctx())
 	if !owns || everywhere || !known || err != nil {
 		t.Errorf("owns=%v everywhere=%v known=%v %v", owns, everywhere, known, err)
 	}
@@ -268,26 +269,26 @@ func TestPartsLeaveWhenNobodyNeedsThem(t *testing.T) {
 	t.Setenv("TEST_LEAVE", "200ms")
 	g := newRig(t)
 	p := g.start(g.unit("sleep 0.5", time.Minute))
-	warden := g.pid("warden")
+	warden := g.Pid("warden")
 	g.r.Close() // the agent is gone: the backend keeps them
-	g.eventually("the backend ends", func() bool { return !alive(p.Pid()) })
-	g.eventually("they leave", func() bool {
+	g.Eventually("the backend ends", func() bool { return !dronetest.Alive(p.Pid()) })
+	g.Eventually("they leave", func() bool {
 		_, w := g.home.Holder("warden")
 		_, r := g.home.Holder("reaper")
 		return !w && !r
 	})
 	q := g.start(g.unit("exit 0", time.Minute)) // and come back
 	g.wait(q)
-	if g.pid("warden") == warden {
+	if g.Pid("warden") == warden {
 		t.Error("the same warden")
 	}
-	found, err := g.r.Found(g.ctx())
+	found, err := g.r.Found(g.Ctx())
 	if err != nil || len(found) != 2 {
 		t.Errorf("what ended before isn't remembered: %+v %v", found, err)
 	}
 }
 
 func prepare(g *rig, u runtime.Unit) error {
-	_, err := g.r.Prepare(g.ctx(), u, func(runtime.Progress) {})
+	_, err := g.r.Prepare(g.Ctx(), u, func(runtime.Progress) {})
 	return err
 }

@@ -6,12 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -21,8 +17,6 @@ import (
 	"plane/internal/drone/dronetest"
 	"plane/internal/drone/home"
 	"plane/internal/drone/leaseclock"
-	"plane/internal/drone/means"
-	"plane/internal/drone/table"
 	"plane/internal/drone/warden"
 	"plane/internal/runtime"
 	"plane/internal/runtime/process"
@@ -94,7 +88,7 @@ func (g *rig) former(u runtime.Unit) int {
 	if l, _ := lines.ReadString('\n'); l != "connected\n" {
 		g.t.Fatalf("the former agent says %q", l)
 	}
-	w := g.kill("warden", syscall.SIGSTOP)
+	w := g.Signal("warden", syscall.SIGSTOP)
 	b, err := json.Marshal(u)
 	if err != nil {
 		g.t.Fatal(err)
@@ -110,6 +104,7 @@ func (g *rig) former(u runtime.Unit) int {
 
 // rig is a drone without an agent: the test is the agent.
 type rig struct {
+	*dronetest.Rig
 	t    testing.TB
 	home home.Home
 	r    *process.Runtime
@@ -118,15 +113,8 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "plane")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := home.New(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &rig{t: t, home: h}
+	g := &rig{Rig: dronetest.New(t), t: t}
+	g.home, g.Patience = g.Home(), 15*time.Second
 	g.r = g.runtime()
 	t.Cleanup(g.end)
 	return g
@@ -141,78 +129,16 @@ func (g *rig) runtime() *process.Runtime {
 // end kills what runs and waits until the parts have left.
 func (g *rig) end() {
 	g.r.Close()
-	_, watched := g.home.Holder("warden")
 	r := g.runtime()
-	if watched {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		found, err := r.Found(ctx)
-		if err != nil {
-			g.t.Errorf("at the end: %v", err)
-		}
-		var all sync.WaitGroup
-		for _, f := range found {
-			all.Go(func() {
-				if p, err := r.Attach(ctx, f.Backend); err == nil {
-					_ = p.Stop(ctx, plane.Hard)
-					if _, err := p.Wait(ctx); err != nil {
-						g.t.Errorf("at the end: %v", err)
-					}
-				}
-			})
-		}
-		all.Wait()
-	}
+	g.End(r)
 	r.Close()
-	deadline := time.Now().Add(15 * time.Second)
-	for {
-		_, w := g.home.Holder("warden")
-		_, r := g.home.Holder("reaper")
-		if !w && !r {
-			break
-		}
-		if time.Now().After(deadline) {
-			g.t.Error("warden or reaper stay")
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
+	if left := g.Leave(); left != nil {
+		g.t.Errorf("left: %s", left)
 	}
-	m := means.New(g.home.Hash(), slog.New(slog.DiscardHandler))
-	if s := m.Strays(); len(s) > 0 {
-		g.t.Errorf("left running: %v", s)
-		m.Kill(s...)
-	}
-	m.Tidy()
-	for _, left := range []string{m.Base(), g.home.TableFile()} {
-		if _, err := os.Stat(left); left != "" && err == nil {
-			g.t.Errorf("%s is left", left)
-		}
-	}
-	for _, part := range []string{"reaper", "warden"} {
-		if b, _ := os.ReadFile(g.home.Log(part)); strings.Contains(string(b), "DATA RACE") || strings.Contains(string(b), "panic:") {
-			g.t.Errorf("the %s has a fault", part)
-		}
-	}
-	if g.t.Failed() {
-		for _, part := range []string{"reaper", "warden"} {
-			b, _ := os.ReadFile(g.home.Log(part))
-			g.t.Logf("%s.log:\n%s", part, b)
-		}
-	}
-	_ = os.RemoveAll(g.home.Dir)
 }
 
-func (g *rig) table() *table.Table {
-	g.t.Helper()
-	tb, err := table.Open(g.home.TableFile())
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.t.Cleanup(func() { _ = tb.Close() })
-	return tb
-}
-
-func (g *rig) ctx() context.Context {
+// Ctx is for one question, which may take longer than what is waited for.
+func (g *rig) Ctx() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	g.t.Cleanup(cancel)
 	return ctx
@@ -231,7 +157,7 @@ func (g *rig) unit(script string, life time.Duration) runtime.Unit {
 
 func (g *rig) start(u runtime.Unit) runtime.Process {
 	g.t.Helper()
-	p, err := g.r.Start(g.ctx(), u)
+	p, err := g.r.Start(g.Ctx(), u)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -240,89 +166,21 @@ func (g *rig) start(u runtime.Unit) runtime.Process {
 
 func (g *rig) wait(p runtime.Process) plane.Exit {
 	g.t.Helper()
-	exit, err := p.Wait(g.ctx())
+	exit, err := p.Wait(g.Ctx())
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	return exit
 }
 
-func (g *rig) pid(part string) int {
-	g.t.Helper()
-	pid := 0
-	g.eventually(part+" runs", func() bool {
-		var held bool
-		pid, held = g.home.Holder(part)
-		return held && pid != 0
-	})
-	return pid
-}
-
-// kill signals a part and returns its pid.
-func (g *rig) kill(part string, sig syscall.Signal) int {
-	g.t.Helper()
-	pid := g.pid(part)
-	if err := syscall.Kill(pid, sig); err != nil {
-		g.t.Fatal(err)
-	}
-	if sig == syscall.SIGSTOP {
-		g.eventually("it is stopped", func() bool {
-			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-			return strings.Contains(string(b), ") T ")
-		})
-	}
-	return pid
-}
-
 // replaced waits until part runs as another process, and settles.
 func (g *rig) replaced(part string, old int) {
 	g.t.Helper()
-	g.eventually(part+" is replaced", func() bool {
-		pid, held := g.home.Holder(part)
-		return held && pid != old && pid != 0
-	})
-	g.settled()
+	g.Replaced(part, old)
+	g.Settled()
 }
-
-// settled waits until the reaper has said in its log that it is connected to
-// the present warden.
-func (g *rig) settled() {
-	g.t.Helper()
-	reaper := g.pid("reaper")
-	g.eventually("they talk to each other", func() bool {
-		w, err := warden.Probe(g.ctx(), g.home)
-		if err != nil {
-			return false
-		}
-		b, _ := os.ReadFile(g.home.Log("warden"))
-		all := string(b)
-		if i := strings.LastIndex(all, fmt.Sprintf("serving pid=%d", w.Pid)); i >= 0 {
-			all = all[i:]
-		} else {
-			return false
-		}
-		return strings.Contains(all, fmt.Sprintf(`msg="reaper connected" pid=%d`, reaper))
-	})
-}
-
-func (g *rig) eventually(what string, ok func() bool) {
-	g.t.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			g.t.Fatal("never: " + what)
-		}
-	}
-}
-
-func alive(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !strings.Contains(string(b), ") Z ")
-}
-
-// file gives a path for a script to write to.
-func (g *rig) file(name string) string { return filepath.Join(g.home.Dir, name) }
 
 func (g *rig) read(name string) string {
-	b, _ := os.ReadFile(g.file(name))
+	b, _ := os.ReadFile(g.File(name))
 	return string(b)
 }

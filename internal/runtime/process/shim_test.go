@@ -19,14 +19,14 @@ var limited = plane.ResourceLimits{OpenFilesLimit: ptr(int64(100))}
 // before it begins.
 func TestProgramSeesItsOwnNameAndEnvironment(t *testing.T) {
 	g := newRig(t)
-	if err := os.WriteFile(g.file("tool"), []byte("#!/bin/sh\n"), 0o700); err != nil {
+	if err := os.WriteFile(g.File("tool"), []byte("#!/bin/sh\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("/bin/sh", g.file("shell")); err != nil {
+	if err := os.Symlink("/bin/sh", g.File("shell")); err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range []plane.ResourceLimits{{}, limited} {
-		for _, word := range []string{"./shell", "shell", g.file("shell")} {
+		for _, word := range []string{"./shell", "shell", g.File("shell")} {
 			u := g.unit("", time.Minute)
 			u.Env = []string{"PATH=/bin:" + g.home.Dir, "odd.name=it's", "PATH_TO=x", "t=kept"}
 			u.Executable = plane.Executable{
@@ -56,7 +56,7 @@ func TestProgramSeesItsOwnNameAndEnvironment(t *testing.T) {
 // not by the number of its exit.
 func TestWhatCouldNotBeExecutedSaysSo(t *testing.T) {
 	g := newRig(t)
-	if err := os.WriteFile(g.file("it's"), []byte("#!/no/such/interpreter\n"), 0o700); err != nil {
+	if err := os.WriteFile(g.File("it's"), []byte("#!/no/such/interpreter\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	u := g.unit("", time.Minute)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	"plane/internal/drone/means"
 	"plane/internal/runtime"
 )
@@ -23,12 +24,12 @@ import (
 const talker = `trap 'echo sigpipe >> F; exit 9' PIPE; echo up; i=0; while :; do i=$((i+1)); echo $i || echo broken >> F; echo $i > N; sleep 0.01; done`
 
 func (g *rig) talker(life time.Duration) runtime.Unit {
-	r := strings.NewReplacer("F", g.file("fault"), "N", g.file("count"))
+	r := strings.NewReplacer("F", g.File("fault"), "N", g.File("count"))
 	return g.unit(r.Replace(talker), life)
 }
 
 func (g *rig) count() (n int) {
-	g.eventually("the count is written", func() bool { // it is empty for an instant each time
+	g.Eventually("the count is written", func() bool { // it is empty for an instant each time
 		n, _ = strconv.Atoi(strings.TrimSpace(g.read("count")))
 		return n > 0
 	})
@@ -39,18 +40,18 @@ func (g *rig) count() (n int) {
 func (g *rig) talks(id plane.BackendID) {
 	g.t.Helper()
 	from := g.count()
-	g.eventually("it goes on", func() bool { return g.count() > from+3 })
+	g.Eventually("it goes on", func() bool { return g.count() > from+3 })
 	want := fmt.Sprintf("\n%d\n", from+2)
-	for end := time.Now().Add(5 * time.Second); !strings.Contains(g.output(id), want); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); !strings.Contains(g.Output(g.r, id), want); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			all := g.output(id)
+			all := g.Output(g.r, id)
 			g.t.Fatalf("the line %d isn't kept; of %d bytes the last are %q; now at %d; fault %q", from+2, len(all), all[max(0, len(all)-50):], g.count(), g.read("fault"))
 		}
 	}
 	if f := g.read("fault"); f != "" {
 		g.t.Fatalf("its output broke: %s", f)
 	}
-	for i, line := range strings.Split(strings.TrimPrefix(g.output(id), "up\n"), "\n") {
+	for i, line := range strings.Split(strings.TrimPrefix(g.Output(g.r, id), "up\n"), "\n") {
 		if line != "" && line != strconv.Itoa(i+1) {
 			g.t.Fatalf("line %d of its output is %q", i+1, line)
 		}
@@ -61,8 +62,8 @@ func TestTrap49_52_BackendsOutliveTheWarden(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
 		u := g.talker(time.Minute)
 		p := g.start(u)
-		g.outputs(u.Backend, "up")
-		g.settled()
+		g.Outputs(g.r, u.Backend, "up")
+		g.Settled()
 		instance := g.r.Instance()
 		type end struct {
 			plane.Exit
@@ -70,25 +71,25 @@ func TestTrap49_52_BackendsOutliveTheWarden(t *testing.T) {
 		}
 		ended := make(chan end, 1)
 		go func() {
-			exit, err := p.Wait(g.ctx())
+			exit, err := p.Wait(g.Ctx())
 			ended <- end{exit, err}
 		}()
 		for range 3 {
-			old := g.kill("warden", syscall.SIGKILL)
+			old := g.Signal("warden", syscall.SIGKILL)
 			g.replaced("warden", old)
 			g.talks(u.Backend)
 		}
-		if !alive(p.Pid()) {
+		if !dronetest.Alive(p.Pid()) {
 			t.Fatal("it died with its warden")
 		}
 		if g.r.Instance() != instance {
 			t.Error("the new warden doesn't go on with the instance")
 		}
-		again, err := g.r.Start(g.ctx(), u)
+		again, err := g.r.Start(g.Ctx(), u)
 		if err != nil || again.Pid() != p.Pid() {
 			t.Errorf("started anew: %v", err)
 		}
-		if err := p.Stop(g.ctx(), plane.Hard); err != nil {
+		if err := p.Stop(g.Ctx(), plane.Hard); err != nil {
 			t.Fatal(err)
 		}
 		if e := <-ended; e.error != nil {
@@ -101,15 +102,15 @@ func TestTrap49_52_BackendsOutliveTheWarden(t *testing.T) {
 
 func TestExitStatusIsKeptOverTheWardensDeath(t *testing.T) {
 	g := newRig(t)
-	u := g.unit("echo last words; read x < "+g.fifo("go")+"; exit 42", time.Minute)
+	u := g.unit("echo last words; read x < "+g.Fifo("go")+"; exit 42", time.Minute)
 	p := g.start(u)
-	g.outputs(u.Backend, "words")
-	g.settled()
-	w := g.pid("warden")
+	g.Outputs(g.r, u.Backend, "words")
+	g.Settled()
+	w := g.Pid("warden")
 	// It ends while there is no warden: the present one is stopped, then killed.
-	g.kill("warden", syscall.SIGSTOP)
-	g.open("go")
-	g.eventually("it ends", func() bool { return !alive(p.Pid()) })
+	g.Signal("warden", syscall.SIGSTOP)
+	g.Open("go")
+	g.Eventually("it ends", func() bool { return !dronetest.Alive(p.Pid()) })
 	if err := syscall.Kill(w, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -121,20 +122,20 @@ func TestExitStatusIsKeptOverTheWardensDeath(t *testing.T) {
 
 func TestExitStatusOfAnInheritedChildIsKept(t *testing.T) {
 	g := newRig(t)
-	u := g.unit("read x < "+g.fifo("go")+"; exit 43", time.Minute)
+	u := g.unit("read x < "+g.Fifo("go")+"; exit 43", time.Minute)
 	p := g.start(u)
-	g.settled()
-	g.replaced("warden", g.kill("warden", syscall.SIGKILL))
-	g.open("go")
+	g.Settled()
+	g.replaced("warden", g.Signal("warden", syscall.SIGKILL))
+	g.Open("go")
 	if exit := g.wait(p); exit.Code == nil || *exit.Code != 43 {
 		t.Errorf("exit %+v", exit)
 	}
-	reaper := g.pid("reaper")
-	g.eventually("the reaper leaves no zombie", func() bool {
+	reaper := g.Pid("reaper")
+	g.Eventually("the reaper leaves no zombie", func() bool {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
 		return len(b) == 0
 	})
-	if g.pid("reaper") != reaper {
+	if g.Pid("reaper") != reaper {
 		t.Error("another reaper")
 	}
 }
@@ -143,12 +144,12 @@ func TestBackendsOutliveTheReaper(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
 		u := g.talker(time.Minute)
 		p := g.start(u)
-		g.settled()
+		g.Settled()
 		for range 2 {
-			g.replaced("reaper", g.kill("reaper", syscall.SIGKILL))
+			g.replaced("reaper", g.Signal("reaper", syscall.SIGKILL))
 			g.talks(u.Backend)
 		}
-		if !alive(p.Pid()) {
+		if !dronetest.Alive(p.Pid()) {
 			t.Fatal("it died")
 		}
 		exit := g.start(g.unit("exit 5", time.Minute))
@@ -162,19 +163,19 @@ func TestBackendsOutliveBothInTurn(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
 		u := g.talker(time.Minute)
 		p := g.start(u)
-		g.settled()
+		g.Settled()
 		instance := g.r.Instance()
 		for _, part := range []string{"warden", "reaper", "warden", "reaper", "reaper", "warden", "warden"} {
-			g.replaced(part, g.kill(part, syscall.SIGKILL))
+			g.replaced(part, g.Signal(part, syscall.SIGKILL))
 			g.talks(u.Backend)
 		}
-		if !alive(p.Pid()) {
+		if !dronetest.Alive(p.Pid()) {
 			t.Fatal("it died")
 		}
-		if _, err := g.r.Found(g.ctx()); err != nil || g.r.Instance() != instance {
+		if _, err := g.r.Found(g.Ctx()); err != nil || g.r.Instance() != instance {
 			t.Errorf("instance %q became %q, %v", instance, g.r.Instance(), err)
 		}
-		g.table().Shorten(u.Backend, 0) // and is still within reach
+		g.Table().Shorten(u.Backend, 0) // and is still within reach
 		g.wait(p)
 	})
 }
@@ -183,9 +184,9 @@ func TestNothingOutlivesBothAtOnceUnwatched(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
 		u := g.unit("setsid sleep 60 & sleep 60", time.Minute)
 		p := g.start(u)
-		g.settled()
+		g.Settled()
 		instance := g.r.Instance()
-		a, b := g.pid("warden"), g.pid("reaper")
+		a, b := g.Pid("warden"), g.Pid("reaper")
 		// Stopped first, so that neither sees the other go.
 		for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
 			for _, pid := range []int{a, b} {
@@ -198,7 +199,7 @@ func TestNothingOutlivesBothAtOnceUnwatched(t *testing.T) {
 		if exit.Message == "" {
 			t.Errorf("exit %+v", exit)
 		}
-		if alive(p.Pid()) {
+		if dronetest.Alive(p.Pid()) {
 			t.Error("it runs, though nobody watched it")
 		}
 		if g.r.Instance() == instance {
@@ -212,14 +213,14 @@ func TestNothingOutlivesBothAtOnceUnwatched(t *testing.T) {
 func enforced(t *testing.T, g *rig, stop ...string) {
 	u := g.unit("trap '' TERM; setsid sleep 61 & (setsid sh -c 'sleep 62 &' &); sleep 0.1; echo up; sleep 63", 2500*time.Millisecond)
 	p := g.start(u)
-	g.outputs(u.Backend, "up")
-	g.settled()
+	g.Outputs(g.r, u.Backend, "up")
+	g.Settled()
 	for _, part := range stop {
-		pid := g.kill(part, syscall.SIGSTOP)
+		pid := g.Signal(part, syscall.SIGSTOP)
 		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
 		defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
 	}
-	g.eventually("it is gone", func() bool { return !alive(p.Pid()) && !g.marked(u.Backend) })
+	g.Eventually("it is gone", func() bool { return !dronetest.Alive(p.Pid()) && !g.marked(u.Backend) })
 	late := leaseNow().Sub(u.Deadline)
 	if late < -5*time.Millisecond || late > tolerance() {
 		t.Errorf("gone %v after the deadline", late)
@@ -250,11 +251,11 @@ func TestDeadlineHoldsWithANewReaperBesideAStoppedWarden(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
 		u := g.unit("setsid sleep 61 & sleep 62", 3*time.Second)
 		p := g.start(u)
-		g.settled()
-		g.replaced("reaper", g.kill("reaper", syscall.SIGKILL))
-		w := g.kill("warden", syscall.SIGSTOP)
+		g.Settled()
+		g.replaced("reaper", g.Signal("reaper", syscall.SIGKILL))
+		w := g.Signal("warden", syscall.SIGSTOP)
 		defer func() { _ = syscall.Kill(w, syscall.SIGCONT) }()
-		g.eventually("it is gone", func() bool { return !alive(p.Pid()) && !g.marked(u.Backend) })
+		g.Eventually("it is gone", func() bool { return !dronetest.Alive(p.Pid()) && !g.marked(u.Backend) })
 		if late := leaseNow().Sub(u.Deadline); late > tolerance() {
 			t.Errorf("gone %v after the deadline", late)
 		}
@@ -264,8 +265,8 @@ func TestDeadlineHoldsWithANewReaperBesideAStoppedWarden(t *testing.T) {
 func TestStartsGoOnWhileTheReaperIsStopped(t *testing.T) {
 	g := newRig(t)
 	g.start(g.unit("sleep 60", time.Minute))
-	g.settled()
-	pid := g.kill("reaper", syscall.SIGSTOP)
+	g.Settled()
+	pid := g.Signal("reaper", syscall.SIGSTOP)
 	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
 	for range 100 {
 		began := time.Now()
@@ -287,12 +288,12 @@ func TestTrap54_StartsOfAFormerAgentDoNotComeLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.r.Close()
-		before, err := g.r.Found(g.ctx())
+		before, err := g.r.Found(g.Ctx())
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(50 * time.Millisecond) // the time in which it must not appear
-		after, err := g.r.Found(g.ctx())
+		after, err := g.r.Found(g.Ctx())
 		if err != nil || len(after) != len(before) {
 			t.Fatalf("%d became %d, %v", len(before), len(after), err)
 		}
@@ -302,7 +303,7 @@ func TestTrap54_StartsOfAFormerAgentDoNotComeLate(t *testing.T) {
 func TestWardenKilledInAStormOfStartsLeavesNothingUnknown(t *testing.T) {
 	both(t, func(t *testing.T, g *rig) {
 		g.start(g.unit("sleep 60", time.Minute))
-		g.settled()
+		g.Settled()
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		running := map[plane.BackendID]runtime.Process{}
@@ -312,7 +313,7 @@ func TestWardenKilledInAStormOfStartsLeavesNothingUnknown(t *testing.T) {
 					u := g.unit("setsid sleep 60 & sleep 60", time.Minute)
 					u.Backend = plane.BackendID(fmt.Sprintf("w%d-%d", worker, i))
 					u.Key.Name = string(u.Backend)
-					p, err := g.r.Start(g.ctx(), u)
+					p, err := g.r.Start(g.Ctx(), u)
 					if err != nil {
 						t.Errorf("start: %v", err)
 						return
@@ -325,13 +326,13 @@ func TestWardenKilledInAStormOfStartsLeavesNothingUnknown(t *testing.T) {
 		}
 		for range 3 {
 			time.Sleep(60 * time.Millisecond) // some way into the storm
-			g.replaced("warden", g.kill("warden", syscall.SIGKILL))
+			g.replaced("warden", g.Signal("warden", syscall.SIGKILL))
 		}
 		wg.Wait()
 		var found []runtime.Found
-		g.eventually("starts that were cut short have ended", func() bool {
+		g.Eventually("starts that were cut short have ended", func() bool {
 			var err error
-			found, err = g.r.Found(g.ctx())
+			found, err = g.r.Found(g.Ctx())
 			return err == nil && !slices.ContainsFunc(found, func(f runtime.Found) bool { return f.Exit == nil && f.Pid == 0 })
 		})
 		known := map[plane.BackendID]runtime.Found{}
@@ -346,10 +347,10 @@ func TestWardenKilledInAStormOfStartsLeavesNothingUnknown(t *testing.T) {
 				t.Errorf("%s isn't known any more", id)
 			case f.Exit != nil:
 				lost++
-				if alive(p.Pid()) {
+				if dronetest.Alive(p.Pid()) {
 					t.Errorf("%s is told ended and runs", id)
 				}
-			case !alive(f.Pid):
+			case !dronetest.Alive(f.Pid):
 				t.Errorf("%s is told running and doesn't", id)
 			}
 		}
@@ -366,11 +367,11 @@ func TestWardenKilledInAStormOfStartsLeavesNothingUnknown(t *testing.T) {
 func TestOutputIsFollowedOverTheWardensDeath(t *testing.T) {
 	g := newRig(t)
 	// A pipe for each step: two reads of one could end with one writer.
-	u := g.unit("echo 1; read x < "+g.fifo("go1")+"; echo 2; read x < "+g.fifo("go2")+"; echo 3; read x < "+g.fifo("go3")+"; echo end", time.Minute)
+	u := g.unit("echo 1; read x < "+g.Fifo("go1")+"; echo 2; read x < "+g.Fifo("go2")+"; echo 3; read x < "+g.Fifo("go3")+"; echo end", time.Minute)
 	g.start(u)
-	g.outputs(u.Backend, "1\n")
-	g.settled()
-	r, err := g.r.Output(g.ctx(), u.Backend, 0, true)
+	g.Outputs(g.r, u.Backend, "1\n")
+	g.Settled()
+	r, err := g.r.Output(g.Ctx(), u.Backend, 0, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,12 +388,12 @@ func TestOutputIsFollowedOverTheWardensDeath(t *testing.T) {
 		}
 	}
 	until("1\n")
-	g.open("go1")
+	g.Open("go1")
 	until("2\n")
-	g.replaced("warden", g.kill("warden", syscall.SIGKILL))
-	g.open("go2")
+	g.replaced("warden", g.Signal("warden", syscall.SIGKILL))
+	g.Open("go2")
 	until("3\n")
-	g.open("go3")
+	g.Open("go3")
 	until("end\n")
 	if got.String() != "1\n2\n3\nend\n" {
 		t.Errorf("got %q", got.String())
@@ -402,8 +403,8 @@ func TestOutputIsFollowedOverTheWardensDeath(t *testing.T) {
 func TestStoppedWardenIsNamed(t *testing.T) {
 	g := newRig(t)
 	g.start(g.unit("exit 0", time.Minute))
-	g.settled()
-	w := g.kill("warden", syscall.SIGSTOP)
+	g.Settled()
+	w := g.Signal("warden", syscall.SIGSTOP)
 	defer func() { _ = syscall.Kill(w, syscall.SIGCONT) }()
 	g.r.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
