@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +39,7 @@ func (s *session) startFleet() (*fleet, error) {
 	f.engine.Load(s, img, fleetImage)
 	archive := imagetest.Archive(s, map[string]v1.Image{fleetImage: img})
 
-	apiPort, proxyPort := s.freePort(), s.freePort()
+	apiPort, proxyPort := clustertest.FreePort(s), clustertest.FreePort(s)
 	f.api, f.proxy = "http://127.0.0.1:"+apiPort, "127.0.0.1:"+proxyPort
 	cluster := "localhost:" + proxyPort
 	clustertest.Start(s, s.TempDir(), nil, "controller", "--insecure", "--host", "127.0.0.1", "--port", apiPort,
@@ -191,17 +190,4 @@ func (s *session) eventually(what string, ok func() bool) error {
 		}
 	}
 	return fmt.Errorf("not within 30 s: %s", what)
-}
-
-func (s *session) freePort() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		s.Fatal(err)
-	}
-	return port
 }

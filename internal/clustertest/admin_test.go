@@ -90,7 +90,7 @@ func base(all map[string]*family, series string) string {
 }
 
 func TestMetricsOfARunningClusterAreTrueAndDescribed(t *testing.T) {
-	addr := "127.0.0.1:" + freePort(t)
+	addr := "127.0.0.1:" + FreePort(t)
 	d := StartDev(t, []string{"--admin", addr}, Build(t).Echo)
 	const key = "quite-secret-document"
 	d.get(key, "/")
@@ -310,7 +310,7 @@ func checkExpr(t *testing.T, title, expr, legend string, all map[string]*family)
 }
 
 func TestAPartSaysWhyItIsNotReady(t *testing.T) {
-	proxyAdmin, droneAdmin, controllerAdmin := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	proxyAdmin, droneAdmin, controllerAdmin := "127.0.0.1:"+FreePort(t), "127.0.0.1:"+FreePort(t), "127.0.0.1:"+FreePort(t)
 	a := StartApart(t, WithAdmin{Controller: controllerAdmin, Drone: droneAdmin, Proxy: proxyAdmin})
 	ready := func(addr string) bool {
 		code, body := adminGet(t, addr, "/readyz")
@@ -405,7 +405,7 @@ func linesOf(t *testing.T, p *Part, request string) []map[string]any {
 
 // The log of plane dev is a file; its level changes while it runs.
 func TestTheLogOfARunningDevCanBeMadeLouder(t *testing.T) {
-	addr := "127.0.0.1:" + freePort(t)
+	addr := "127.0.0.1:" + FreePort(t)
 	d := StartDev(t, []string{"--admin", addr}, Build(t).Echo)
 	req, err := http.NewRequest(http.MethodPut, "http://"+addr+"/log-level", strings.NewReader("debug"))
 	if err != nil {

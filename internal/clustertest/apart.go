@@ -18,7 +18,8 @@ type Apart struct {
 	DataDir string // with the directories controller and drone
 }
 
-func freePort(t TB) string {
+// FreePort is one of 127.0.0.1 that nobody listens on now.
+func FreePort(t TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,7 +63,7 @@ func StartApart(t TB, with ...WithAdmin) *Apart {
 func startApart(t TB, w WithAdmin, of OfDrone) *Apart {
 	t.Helper()
 	a := &Apart{DataDir: t.TempDir()}
-	apiPort, proxyPort := freePort(t), freePort(t)
+	apiPort, proxyPort := FreePort(t), FreePort(t)
 	a.API, a.Proxy = "http://127.0.0.1:"+apiPort, "127.0.0.1:"+proxyPort
 	cluster := "localhost:" + proxyPort
 	a.Controller = Start(t, t.TempDir(), adminEnv(w.Controller), "controller", "--insecure", "--host", "127.0.0.1", "--port", apiPort,

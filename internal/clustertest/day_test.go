@@ -73,7 +73,7 @@ apps:
 	if err := os.WriteFile(filepath.Join(dir, "plane.yaml"), []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := &day{t: t, admin: "127.0.0.1:" + freePort(t), Dev: &Dev{DataDir: filepath.Join(t.TempDir(), "data")}}
+	d := &day{t: t, admin: "127.0.0.1:" + FreePort(t), Dev: &Dev{DataDir: filepath.Join(t.TempDir(), "data")}}
 	d.Part = Start(t, dir, nil, "dev", "--json", "--quiet", "--data-dir", d.DataDir, "--api", "127.0.0.1:0", "--proxy", "127.0.0.1:0",
 		"--admin", d.admin, "--keep-ended", "2s", "--max-backends", "1000")
 	t.Cleanup(func() { _ = d.Stop(20 * time.Second) })

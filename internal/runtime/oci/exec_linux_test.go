@@ -8,11 +8,11 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"plane"
+	"plane/internal/drone/dronetest"
 	planeruntime "plane/internal/runtime"
 )
 
@@ -114,24 +114,6 @@ func within(groups, own string) bool {
 	return true
 }
 
-// screen is what a terminal shows, for one to wait for.
-type screen struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *screen) has(text string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Contains(s.b.String(), text)
-}
-
 func TestExecHasATerminal(t *testing.T) {
 	for _, launcher := range []string{"crun", "runc"} {
 		t.Run(launcher, func(t *testing.T) {
@@ -139,7 +121,7 @@ func TestExecHasATerminal(t *testing.T) {
 			p := g.start(g.unit())
 			in, keys := io.Pipe()
 			defer keys.Close()
-			var out screen
+			var out dronetest.Screen
 			sizes := make(chan planeruntime.Size)
 			done := make(chan int, 1)
 			go func() {
@@ -151,11 +133,11 @@ func TestExecHasATerminal(t *testing.T) {
 				}
 				done <- code
 			}()
-			g.Eventually("it has its first size", func() bool { return out.has("size 31 77") })
+			g.Eventually("it has its first size", func() bool { return strings.Contains(out.String(), "size 31 77") })
 			sizes <- planeruntime.Size{Rows: 40, Cols: 100}
-			g.Eventually("it has its next size", func() bool { return out.has("size 40 100") })
+			g.Eventually("it has its next size", func() bool { return strings.Contains(out.String(), "size 40 100") })
 			_, _ = keys.Write([]byte("word\r"))
-			g.Eventually("it reads", func() bool { return out.has("read word") })
+			g.Eventually("it reads", func() bool { return strings.Contains(out.String(), "read word") })
 			if code := <-done; code != 5 {
 				t.Errorf("exit %d", code)
 			}

@@ -1,7 +1,6 @@
 package process_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -39,28 +37,10 @@ func everywhere(t *testing.T, f func(t *testing.T, g *rig)) {
 
 // guest is a command that runs in a backend.
 type guest struct {
-	out  screen
+	out  dronetest.Screen
 	exit int
 	err  error
 	done chan struct{}
-}
-
-// screen is what was written.
-type screen struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (s *screen) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *screen) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // begin runs a script in a backend; both its outputs are one.
@@ -104,7 +84,7 @@ func TestACommandHasTheBackendsPlace(t *testing.T) {
 		u.Executable.Dir = t.TempDir()
 		u.Env = append(u.Env, "SESSION_BACKEND_ID="+string(u.Backend), "odd.name=kept")
 		p := g.start(u)
-		var trouble screen // two pipes: no order between them
+		var trouble dronetest.Screen // two pipes: no order between them
 		exit, out := g.exec(p, u, `pwd; ulimit -n; echo "$SESSION_BACKEND_ID"; tr '\0' '\n' < /proc/$$/environ | grep odd; cat; echo trouble >&2; exit 7`, func(c *runtime.Command) {
 			c.Stdin, c.Stderr = strings.NewReader("said\n"), &trouble
 		})
@@ -269,7 +249,7 @@ func TestOutputOfACommandIsWhole(t *testing.T) {
 				defer func() { _, _ = io.WriteString(keys, "go\n") }()
 				pid := ""
 				for end := time.Now().Add(30 * time.Second); !strings.HasSuffix(pid, "\n") && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-					pid = c.Stdout.(*screen).String()
+					pid = c.Stdout.(*dronetest.Screen).String()
 				}
 				f, err := os.OpenFile("/proc/"+strings.TrimSpace(pid)+"/fd/1", os.O_WRONLY, 0)
 				if err != nil {
@@ -299,7 +279,7 @@ func TestOutputOfACommandIsWhole(t *testing.T) {
 
 // patient takes nothing before the process has ended whose number it is told first.
 type patient struct {
-	screen
+	dronetest.Screen
 	told bool
 }
 
@@ -312,7 +292,7 @@ func (p *patient) Write(b []byte) (int, error) {
 		<-time.After(50 * time.Millisecond) // its end has been seen
 	}
 	p.told = true
-	return p.screen.Write(b)
+	return p.Screen.Write(b)
 }
 
 type refusing struct{ err error }
