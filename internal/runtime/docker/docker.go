@@ -72,7 +72,6 @@ type Runtime struct {
 	duties sync.WaitGroup // what goes on after a Start was given up
 
 	mu     sync.Mutex // guards the fields below
-	busy   map[plane.BackendID]chan struct{}
 	reach  reach
 	filter string // of system calls; "" = the engine's own
 	marks  *means.Means
