@@ -96,6 +96,9 @@ func (r *Runtime) claim(ctx context.Context, w waiting, image *picture, u runtim
 				return err
 			}
 		}
+		if err := errors.Join(unix.Unmount(initPath, unix.MNT_DETACH), os.Remove(initPath)); err != nil {
+			return fmt.Errorf("take the waiter out of the sandbox: %w", err)
+		}
 		places := map[string]string{doorsDir: runtime.DoorsDir, dataDir: runtime.DataDir}
 		_, err = shown.attach(w.who, func(name string) string { return places[name] })
 		return err

@@ -15,8 +15,8 @@ import (
 	"plane/internal/runtime/oci/waiter"
 )
 
-// initPath is where a sandbox has its waiter: in its /dev, so that the image's
-// own files are left as they are.
+// initPath is where a sandbox has its waiter until it is claimed: in its /dev, so
+// that the image's own files are left as they are.
 const initPath = "/dev/init"
 
 // kick has the stock looked at.

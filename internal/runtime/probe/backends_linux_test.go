@@ -97,22 +97,30 @@ func (d *drone) report(out string) probe.Report {
 		a.Dial["public"] = to
 	}
 	d.beside(&a, p, other, at)
-	u := d.unit("look")
-	u.Egress = e
-	d.warm(u.Executable)
-	r := d.look(u, a)
+	u, r := d.reported(a, func(u *runtime.Unit) { u.Egress = e })
 	if !e.None() {
 		return probe.Report{"reaches": r["reaches"], "network": r["network"], "sockets": r["sockets"], "capabilities": r["capabilities"]}
 	}
 	d.inherits(r, u.Executable)
 	if u.Executable.Kind() == plane.KindImage {
-		u := d.unit("look")
-		u.Executable.User = "1000:1000"
-		as := d.look(u, probe.Ask{})
+		u, as := d.reported(probe.Ask{}, func(u *runtime.Unit) { u.Executable.User = "1000:1000" })
 		d.inherits(as, u.Executable)
 		differs(r, as)
 	}
 	return r
+}
+
+// reported is what a backend tells; of a drone that prepares sandboxes, one that
+// took such a one.
+func (d *drone) reported(a probe.Ask, change func(*runtime.Unit)) (u runtime.Unit, r probe.Report) {
+	d.t.Helper()
+	d.Eventually("a prepared sandbox is taken", func() bool {
+		u = d.unit("look")
+		change(&u)
+		r = d.look(u, a)
+		return !d.prepared || d.took(u.Backend)
+	})
+	return u, r
 }
 
 // addressOf is what a way out has given to the network of a process.

@@ -115,23 +115,3 @@ func (d *drone) took(id plane.BackendID) bool {
 	to, err := os.Readlink(filepath.Join(d.home.Bundles(), string(id)))
 	return err == nil && strings.HasPrefix(to, "sb-")
 }
-
-// warm runs backends of a kind until one has taken a prepared sandbox, so that
-// the next is likely to.
-func (d *drone) warm(x plane.Executable) {
-	d.t.Helper()
-	if !d.prepared {
-		return
-	}
-	d.Eventually("a sandbox waits", func() bool {
-		u := d.unit("nothing")
-		u.Executable.User = x.User
-		p := d.start(u)
-		taken := d.took(u.Backend)
-		if _, err := p.Wait(d.Ctx()); err != nil {
-			d.t.Fatal(err)
-		}
-		_ = p.Forget(d.Ctx())
-		return taken
-	})
-}
